@@ -1,0 +1,1 @@
+"""Agents that play the environments of nas_gym."""

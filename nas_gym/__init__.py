@@ -1,0 +1,92 @@
+"""Neural architecture search as a Gymnasium environment.
+
+``import nas_gym`` registers the environments and is cheap: torch is imported when one is made.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+import gymnasium
+
+if TYPE_CHECKING:
+    from nas_gym.child import load_child as load_child
+    from nas_gym.env import NASEnv as NASEnv
+    from nas_gym.evaluation import Evaluation as Evaluation
+    from nas_gym.evaluators import BudgetExhausted as BudgetExhausted
+    from nas_gym.evaluators import Evaluator as Evaluator
+    from nas_gym.evaluators import InlineEvaluator as InlineEvaluator
+    from nas_gym.evaluators import Ledger as Ledger
+    from nas_gym.evaluators import PoolEvaluator as PoolEvaluator
+    from nas_gym.evaluators import TableEvaluator as TableEvaluator
+    from nas_gym.recipe import Recipe as Recipe
+    from nas_gym.search_spaces import Architecture as Architecture
+    from nas_gym.search_spaces import Decision as Decision
+    from nas_gym.search_spaces import SearchSpace as SearchSpace
+    from nas_gym.store import Store as Store
+    from nas_gym.tasks import DataError as DataError
+    from nas_gym.tasks import Task as Task
+    from nas_gym.tasks import from_folder as from_folder
+    from nas_gym.training import Trainer as Trainer
+    from nas_gym.vector_env import NASVectorEnv as NASVectorEnv
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Architecture": "search_spaces",
+    "BudgetExhausted": "evaluators",
+    "DataError": "tasks",
+    "Decision": "search_spaces",
+    "Evaluation": "evaluation",
+    "Evaluator": "evaluators",
+    "InlineEvaluator": "evaluators",
+    "Ledger": "evaluators",
+    "NASEnv": "env",
+    "NASVectorEnv": "vector_env",
+    "PoolEvaluator": "evaluators",
+    "Recipe": "recipe",
+    "SearchSpace": "search_spaces",
+    "Store": "store",
+    "TableEvaluator": "evaluators",
+    "Task": "tasks",
+    "Trainer": "training",
+    "from_folder": "tasks",
+    "load_child": "child",
+}
+
+ENVIRONMENTS = {
+    "nas_gym/Digits-v0": "digits",
+    "nas_gym/MNIST-v0": "mnist",
+    "nas_gym/FashionMNIST-v0": "fashion_mnist",
+    "nas_gym/CIFAR10-v0": "cifar10",
+}
+
+
+def register_task(env_id: str, task: str, **kwargs: Any) -> None:
+    """Register an environment for a task of one's own.
+
+    Args:
+        env_id: The new id, e.g. ``"me/Leaves-v0"``.
+        task: ``"package.module:function"`` (it returns a `Task`), or ``"folder:PATH"``.
+        **kwargs: Defaults for other arguments of `NASEnv`, of JSON types.
+    """
+    gymnasium.register(
+        env_id,
+        entry_point="nas_gym.env:NASEnv",
+        vector_entry_point="nas_gym.vector_env:NASVectorEnv",
+        nondeterministic=True,  # the terminal info holds seconds
+        kwargs={"task": task, **kwargs},
+    )
+
+
+for _id, _task in ENVIRONMENTS.items():
+    register_task(_id, _task)
+
+__all__ = ["ENVIRONMENTS", "__version__", "register_task", *_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"nas_gym.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'nas_gym' has no attribute {name!r}")

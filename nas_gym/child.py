@@ -1,0 +1,103 @@
+"""Trained children on disk: weights and everything needed to build and trust them again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nas_gym.search_spaces import Architecture, SearchSpace, make_search_space
+
+WEIGHTS, DESCRIPTION = "weights.pt", "child.json"
+
+
+class Normalized(nn.Module):
+    """A network that takes images in the data's own units.
+
+    Args:
+        network: Takes normalised images.
+        mean: Per channel.
+        std: Per channel.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, network: nn.Module, mean: list[float], std: list[float]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1))
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits ``(N, classes)`` of images ``(N, channels, height, width)``, uint8 or float."""
+        logits: Tensor = self.network((images.float() - self.mean) / self.std)
+        return logits
+
+
+def save_child(
+    folder: Path,
+    network: nn.Module,
+    space: SearchSpace,
+    architecture: Architecture,
+    statistics: tuple[list[float], list[float]],
+    **facts: Any,
+) -> None:
+    """Write a trained network: ``weights.pt`` (a state dict) and ``child.json``.
+
+    Args:
+        folder: Made if it is missing; the description is written last, so a folder that has one
+            is complete.
+        network: The trained network.
+        space: What built it.
+        architecture: What it was built from.
+        statistics: Mean and standard deviation of its training images, per channel.
+        **facts: JSON values to keep beside it: recipe, seed, scores, ...
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    model = Normalized(network, *statistics).to("cpu")
+    partial = folder / (WEIGHTS + ".partial")
+    torch.save(model.state_dict(), partial)
+    digest = hashlib.sha256(partial.read_bytes()).hexdigest()
+    os.replace(partial, folder / WEIGHTS)
+    description = {
+        "architecture": json.loads(architecture.to_json()),
+        "search_space": space.describe(),
+        "weights_sha256": digest,
+        **facts,
+    }
+    partial = folder / (DESCRIPTION + ".partial")
+    partial.write_text(json.dumps(description, indent=2) + "\n")
+    os.replace(partial, folder / DESCRIPTION)
+
+
+def load_child(folder: str | Path) -> Normalized:
+    """Build a saved child again, in evaluation mode. Executes nothing that the files contain.
+
+    Args:
+        folder: What `save_child` wrote.
+
+    Raises:
+        ValueError: Files are missing, or the weights are not the ones that were written.
+    """
+    folder = Path(folder)
+    try:
+        description = json.loads((folder / DESCRIPTION).read_text())
+        weights = (folder / WEIGHTS).read_bytes()
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{folder} holds no saved child: {error}") from error
+    if hashlib.sha256(weights).hexdigest() != description["weights_sha256"]:
+        raise ValueError(f"{folder / WEIGHTS} is damaged: its sha256 is not the recorded one")
+    options = dict(description["search_space"])
+    shape, classes = tuple(options.pop("input_shape")), options.pop("num_classes")
+    space = make_search_space(options, shape, classes)
+    architecture = Architecture.from_json(json.dumps(description["architecture"]))
+    channels = [0.0] * shape[0]
+    model = Normalized(space.build(architecture), channels, channels)
+    model.load_state_dict(torch.load(folder / WEIGHTS, weights_only=True))
+    return model.eval()

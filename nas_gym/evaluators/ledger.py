@@ -1,0 +1,151 @@
+"""The account of a search: what was asked, what is known already, what it cost, what is left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from nas_gym.evaluation import Evaluation
+from nas_gym.evaluators.base import Evaluator, OnResult, seeds_for
+from nas_gym.search_spaces.base import Architecture
+from nas_gym.store import Store, evaluation_key
+
+STALL = 1_000  # repeats in a row after which a search is over
+
+
+class BudgetExhausted(Exception):
+    """The search has spent its budget. What it evaluated before is on record."""
+
+
+class Ledger:
+    """An evaluator around an evaluator: repeats are free, results are kept, budgets are exact.
+
+    A repeat within the search is answered from memory. What the store knows (an earlier run, or
+    this one before it was killed) is recalled and not trained, but still counts as a distinct
+    child of this search, so that a search costs the same budget whatever the store held.
+
+    Args:
+        inner: Who evaluates what is not known.
+        store: Where results are kept; None keeps them in memory only.
+        run: Name of the run, under which the order of its proposals is recorded in the store.
+
+    Attributes:
+        budget: Number of distinct children after which `BudgetExhausted` is raised; None for no
+            limit.
+        proposals: Children asked for, repeats included.
+        distinct: Distinct children evaluated.
+        repeats: Proposals that were asked for before.
+        recalled: Distinct children that the store knew.
+        best: The incumbent: highest validation accuracy so far, then lowest loss, then first.
+        watchers: Called with this ledger and each distinct evaluation, as they come in.
+    """
+
+    def __init__(self, inner: Evaluator, store: Store | None = None, run: str | None = None):
+        self.inner = inner
+        self.store = store
+        self.run = run
+        self.budget: int | None = None
+        self.proposals = 0
+        self.distinct = 0
+        self.repeats = 0
+        self.recalled = 0
+        self.best: Evaluation | None = None
+        self.watchers: list[Callable[[Ledger, Evaluation], None]] = []
+        self._known: dict[tuple[Architecture, int], Evaluation] = {}
+        self._idle = 0
+
+    @property
+    def context(self) -> Mapping[str, Any]:
+        """That of the evaluator inside."""
+        return self.inner.context
+
+    def evaluate(
+        self,
+        architectures: Sequence[Architecture],
+        seeds: Sequence[int] | None = None,
+        on_result: OnResult | None = None,
+    ) -> list[Evaluation]:
+        """Evaluate a batch; see `Evaluator.evaluate`.
+
+        Raises:
+            BudgetExhausted: The batch needs more distinct children than are left (those that
+                are left have been evaluated and recorded), or nothing new was asked for in the
+                last 1,000 proposals.
+        """
+        asked = list(zip(architectures, seeds_for(architectures, seeds), strict=True))
+        fresh = [child for child in dict.fromkeys(asked) if child not in self._known]
+        left = len(fresh) if self.budget is None else max(0, self.budget - self.distinct)
+        over = len(fresh) > left
+        if over:  # up to the first child that cannot be paid for
+            asked = asked[: asked.index(fresh[left])]
+            fresh = fresh[:left]
+        self._record_proposals(asked, fresh)
+        if fresh:
+            self._evaluate_new(fresh)
+        results = [self._known[child] for child in asked]
+        if over:
+            raise BudgetExhausted(f"the budget of {self.budget} distinct children is spent")
+        if self._idle >= STALL:
+            raise BudgetExhausted(f"the last {self._idle} proposals were all known already")
+        if on_result is not None:
+            for index, result in enumerate(results):
+                on_result(index, result)
+        return results
+
+    def close(self) -> None:
+        """Close the evaluator inside and the store."""
+        self.inner.close()
+        if self.store is not None:
+            self.store.close()
+
+    def _record_proposals(
+        self, asked: list[tuple[Architecture, int]], fresh: list[tuple[Architecture, int]]
+    ) -> None:
+        if self.store is not None and self.run is not None:
+            context = self.context
+            keys = [evaluation_key(child, context, seed) for child, seed in asked]
+            self.store.propose(self.run, self.proposals, keys)
+        self.proposals += len(asked)
+        self.repeats += len(asked) - len(fresh)
+        self._idle = 0 if fresh else self._idle + len(asked)
+
+    def _evaluate_new(self, fresh: list[tuple[Architecture, int]]) -> None:
+        context = self.context if self.store is not None else {}
+        unknown: list[tuple[Architecture, int]] = []
+        for child in fresh:
+            found = None
+            if self.store is not None:
+                found = self.store.get(evaluation_key(child[0], context, child[1]))
+            if found is None:
+                unknown.append(child)
+            else:
+                self.recalled += 1
+                self._enter(child, found)
+
+        def finished(index: int, evaluation: Evaluation) -> None:
+            child = unknown[index]
+            if self.store is not None:
+                key = evaluation_key(child[0], context, child[1])
+                evaluation = self.store.put(key, context, evaluation)
+            self._enter(child, evaluation)
+
+        if unknown:
+            self.inner.evaluate(
+                [architecture for architecture, _ in unknown],
+                [seed for _, seed in unknown],
+                finished,
+            )
+
+    def _enter(self, child: tuple[Architecture, int], evaluation: Evaluation) -> None:
+        self._known[child] = evaluation
+        self.distinct += 1
+        if evaluation.ok and (self.best is None or rank(evaluation) > rank(self.best)):
+            self.best = evaluation
+        for watcher in self.watchers:
+            watcher(self, evaluation)
+
+
+def rank(evaluation: Evaluation) -> tuple[float, float]:
+    """Sort key, higher is better: validation accuracy, then lower validation loss."""
+    loss = evaluation.val_loss
+    return evaluation.val_accuracy, -loss if loss is not None else 0.0

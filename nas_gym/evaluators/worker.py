@@ -1,0 +1,32 @@
+"""What runs inside a worker process. Imported ahead by the fork server, torch and all."""
+
+from __future__ import annotations
+
+import resource
+from pathlib import Path
+
+from nas_gym.evaluation import Evaluation
+from nas_gym.recipe import Recipe
+from nas_gym.search_spaces.base import Architecture, SearchSpace
+from nas_gym.tasks.base import Task
+from nas_gym.training import Trainer
+
+_trainer: Trainer | None = None
+
+
+def set_up(
+    task: Path, space: SearchSpace, recipe: Recipe, device: str, memory_mb: float | None
+) -> None:
+    """Map the task's tensors and keep a trainer for the calls to come."""
+    global _trainer
+    if memory_mb is not None:
+        # An allocation beyond it fails as a Python exception; the kernel would kill.
+        limit = int(memory_mb * 2**20)
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, resource.RLIM_INFINITY))
+    _trainer = Trainer(Task.load(task), space, recipe, device)
+
+
+def train(architecture: Architecture, seed: int) -> Evaluation:
+    """Train one child with the trainer of this process."""
+    assert _trainer is not None, "set_up has not run"
+    return _trainer.train(architecture, seed)
