@@ -147,6 +147,7 @@ class NASEnv(gym.Env[Observation, Any]):
         self.seed_policy = seed_policy
         self.train_seed = train_seed
         self.reward = make_reward(reward, failure_reward)
+        self.trainer: Trainer | None = None  # how children are trained; None for a table
         self._store, self._run = store, run
         self._ledger: Ledger | None = None
         self._evaluator = self._make(task, search_space, recipe, evaluator, device, data_dir)
@@ -178,6 +179,7 @@ class NASEnv(gym.Env[Observation, Any]):
         loaded = task if isinstance(task, Task) else load_task(task, data_dir)
         self.search_space = make_search_space(search_space, loaded.input_shape, loaded.num_classes)
         trainer = Trainer(loaded, self.search_space, loaded.recipe.replaced(recipe or {}), device)
+        self.trainer = trainer
         ready = not isinstance(evaluator, str | Mapping) and isinstance(evaluator, Evaluator)
         return evaluator if ready else make_evaluator(evaluator, trainer)
 

@@ -54,3 +54,9 @@ class Evaluation:
     def recalled(self) -> Evaluation:
         """The same record, marked as answered from the store."""
         return self if self.source == "table" else replace(self, source="recalled")
+
+
+def rank(evaluation: Evaluation) -> tuple[float, float]:
+    """Sort key, higher is better: validation accuracy, then lower validation loss."""
+    loss = evaluation.val_loss
+    return evaluation.val_accuracy, -loss if loss is not None else 0.0

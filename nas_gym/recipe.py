@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args
@@ -68,11 +69,11 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for name, low in (("epochs", 1), ("batch_size", 1), ("threads", 1), ("bn_images", 0)):
-            _require(self, name, isinstance(getattr(self, name), int), "a whole number")
+            _require(self, name, _whole(getattr(self, name)), "a whole number")
             _require(self, name, getattr(self, name) >= low, f"at least {low}")
         for name in ("train_images", "max_params", "max_macs"):
             value = getattr(self, name)
-            _require(self, name, value is None or isinstance(value, int), "a whole number or None")
+            _require(self, name, value is None or _whole(value), "a whole number or None")
             _require(self, name, value is None or value >= 1, "at least 1, or None")
         for name in ("max_memory_mb", "time_limit"):
             value = getattr(self, name)
@@ -114,8 +115,12 @@ class Recipe:
         return asdict(self)
 
 
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def _number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return _whole(value) or (isinstance(value, float) and math.isfinite(value))
 
 
 def _require(recipe: Recipe, name: str, holds: bool, expected: str) -> None:

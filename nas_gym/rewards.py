@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from nas_gym._resolve import resolve
 from nas_gym.evaluation import Evaluation
@@ -103,11 +103,20 @@ def make_reward(
         inspect.signature(function).bind(None, **options)
     except TypeError as error:
         raise ValueError(f"reward {name!r}: {error}") from error
-    if options.get("cost", "macs") not in ("params", "macs"):
-        raise ValueError(f"reward {name!r}: cost must be 'params' or 'macs'")
-    if not options.get("target", 1) > 0:
-        raise ValueError(f"reward {name!r}: target must be above 0")
+    if name in REWARDS:
+        _check(name, options)
     return Reward(partial(function, **options), FLOORS.get(name, 0.0) if floor is None else floor)
+
+
+def _check(name: str, options: Mapping[str, Any]) -> None:
+    for option, value in options.items():
+        if option == "cost":
+            if value not in get_args(Cost):
+                raise ValueError(f"reward {name!r}: cost must be 'params' or 'macs', got {value!r}")
+        elif not isinstance(value, int | float) or not math.isfinite(value):
+            raise ValueError(f"reward {name!r}: {option} must be a number, got {value!r}")
+        elif option == "target" and value <= 0:
+            raise ValueError(f"reward {name!r}: target must be above 0, got {value!r}")
 
 
 def _ratio(evaluation: Evaluation, target: float, cost: Cost) -> float:

@@ -185,7 +185,7 @@ class Trainer:
         except (MemoryError, RuntimeError) as error:
             if not _out_of_memory(error):
                 raise
-            return failed("out_of_memory", str(error).strip().splitlines()[0])
+            return failed("out_of_memory", (str(error).strip() or "out of memory").splitlines()[0])
         return replace(
             record,
             status="ok",

@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from nas_gym._resolve import resolve
+from nas_gym.evaluation import rank
 from nas_gym.evaluators.base import Evaluator, OnResult
 from nas_gym.evaluators.inline import InlineEvaluator
-from nas_gym.evaluators.ledger import BudgetExhausted, Ledger, rank
+from nas_gym.evaluators.ledger import BudgetExhausted, Ledger
 from nas_gym.evaluators.pool import PoolEvaluator
 from nas_gym.evaluators.table import TableEvaluator
 from nas_gym.training import Trainer

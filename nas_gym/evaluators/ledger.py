@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from nas_gym.evaluation import Evaluation
+from nas_gym.evaluation import Evaluation, rank
 from nas_gym.evaluators.base import Evaluator, OnResult, seeds_for
 from nas_gym.search_spaces.base import Architecture
 from nas_gym.store import Store, evaluation_key
@@ -143,9 +143,3 @@ class Ledger:
             self.best = evaluation
         for watcher in self.watchers:
             watcher(self, evaluation)
-
-
-def rank(evaluation: Evaluation) -> tuple[float, float]:
-    """Sort key, higher is better: validation accuracy, then lower validation loss."""
-    loss = evaluation.val_loss
-    return evaluation.val_accuracy, -loss if loss is not None else 0.0

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import resource
+import time
 from pathlib import Path
 
+from nas_gym.child import save_child
 from nas_gym.evaluation import Evaluation
 from nas_gym.recipe import Recipe
 from nas_gym.search_spaces.base import Architecture, SearchSpace
 from nas_gym.tasks.base import Task
-from nas_gym.training import Trainer
+from nas_gym.training import Trainer, train_network
 
 _trainer: Trainer | None = None
 
@@ -30,3 +32,15 @@ def train(architecture: Architecture, seed: int) -> Evaluation:
     """Train one child with the trainer of this process."""
     assert _trainer is not None, "set_up has not run"
     return _trainer.train(architecture, seed)
+
+
+def train_to(folder: Path, architecture: Architecture, seed: int) -> float:
+    """Train one child with the trainer of this process and save it; returns the seconds."""
+    assert _trainer is not None, "set_up has not run"
+    t = _trainer
+    started = time.perf_counter()
+    network, _ = train_network(t.space, architecture, t.task, t.recipe, t.device, seed)
+    seconds = time.perf_counter() - started
+    facts = {"task": t.task.name, "recipe": t.recipe.to_dict(), "seed": seed, "seconds": seconds}
+    save_child(folder, network, t.space, architecture, t.task.statistics, **facts)
+    return seconds

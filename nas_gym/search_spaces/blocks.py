@@ -50,3 +50,25 @@ def image_size(input_shape: tuple[int, ...]) -> tuple[int, Size]:
         raise ValueError(f"need an input of shape (channels, height, width), got {input_shape}")
     channels, height, width = input_shape
     return channels, (height, width)
+
+
+def check_number(name: str, value: object) -> None:
+    """Refuse an option that must be a whole number from 1.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    if not (isinstance(value, int) and value >= 1):
+        raise ValueError(f"{name} must be a whole number, at least 1, got {value!r}")
+
+
+def check_choices(name: str, values: object) -> None:
+    """Refuse an option that must be a tuple of distinct whole numbers from 1.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    numbers = values if isinstance(values, tuple) else ()
+    whole = all(isinstance(number, int) and number >= 1 for number in numbers)
+    if not (whole and 0 < len(numbers) == len(set(numbers))):
+        raise ValueError(f"{name} must be distinct whole numbers, at least 1, got {values!r}")

@@ -14,6 +14,8 @@ from nas_gym.search_spaces.blocks import (
     ACTIVATIONS,
     GlobalAveragePool,
     Size,
+    check_choices,
+    check_number,
     image_size,
     stride_to_fit,
     strided,
@@ -55,10 +57,11 @@ class LayerCNN(SearchSpace):
 
     def __post_init__(self) -> None:
         image_size(self.input_shape)
-        if self.depth < 1:
-            raise ValueError(f"depth must be at least 1, got {self.depth}")
-        if self.stem_stride is not None and self.stem_stride < 1:
-            raise ValueError(f"stem_stride must be at least 1, got {self.stem_stride}")
+        check_number("depth", self.depth)
+        check_choices("widths", self.widths)
+        check_number("stem_width", self.stem_width)
+        if self.stem_stride is not None:
+            check_number("stem_stride", self.stem_stride)
 
     @cached_property
     def decisions(self) -> tuple[Decision, ...]:

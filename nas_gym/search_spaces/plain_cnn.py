@@ -13,6 +13,8 @@ from nas_gym.search_spaces.base import Architecture, Choice, Decision, Layer, Se
 from nas_gym.search_spaces.blocks import (
     GlobalAveragePool,
     Size,
+    check_choices,
+    check_number,
     image_size,
     stride_to_fit,
     strided,
@@ -47,8 +49,9 @@ class PlainCNN(SearchSpace):
 
     def __post_init__(self) -> None:
         image_size(self.input_shape)
-        if self.depth < 1:
-            raise ValueError(f"depth must be at least 1, got {self.depth}")
+        check_number("depth", self.depth)
+        check_choices("filters", self.filters)
+        check_choices("kernel_sizes", self.kernel_sizes)
         if any(kernel % 2 == 0 for kernel in self.kernel_sizes):
             raise ValueError(f"kernel_sizes must be odd, got {self.kernel_sizes}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Self
@@ -88,6 +88,10 @@ class Task:
             digest.update(split.labels.numpy().data)
         return digest.hexdigest()
 
+    def joined(self) -> Task:
+        """This task with the validation images among the training images, for a retraining."""
+        return replace(self, train=self.train.joined(self.validation))
+
     def open_test(self) -> Split:
         """Read the sealed test set. Nothing in a search calls this; ``retrain`` does, once.
 
@@ -132,16 +136,18 @@ class Task:
         _check_labels(name, data, classes)
         if not 0 < validation < 1:
             raise DataError(f"task {name!r}: validation must be in (0, 1), got {validation}")
-        every = max(2, round(1 / validation))
+        held = partial(_held_out, share=validation)
         train, held_out = (
-            split_by_class(data.labels, lambda rank: rank % every != every - 1),
-            split_by_class(data.labels, lambda rank: rank % every == every - 1),
+            split_by_class(data.labels, lambda rank: ~held(rank)),
+            split_by_class(data.labels, held),
         )
         if len(held_out) == 0:
             raise DataError(
-                f"task {name!r}: no class has {every} images, so none is left to validate on"
+                f"task {name!r}: no class has enough images to validate on {validation:g} of them"
             )
         open_test = None
+        if (test_images is None) != (test_labels is None):
+            raise DataError(f"task {name!r}: need test images and test labels, or neither")
         if test_images is not None and test_labels is not None:
             test = _as_split(name, test_images, test_labels)
             _check_labels(name, test, classes)
@@ -228,6 +234,11 @@ def _check_labels(name: str, split: Split, num_classes: int) -> None:
         raise DataError(
             f"task {name!r}: labels must be 0 to {max(num_classes, 2) - 1}, got {low} to {high}"
         )
+
+
+def _held_out(rank: Tensor, share: float) -> Tensor:
+    """Evenly spread: with a share of 0.2 the fifth, the tenth, ..."""
+    return ((rank.double() + 1) * share).floor() > (rank.double() * share).floor()
 
 
 def _identity(split: Split) -> Split:

@@ -70,7 +70,7 @@ def _classes(folder: Path) -> list[str]:
 
 
 def _read(folder: Path, classes: list[str], size: int, channels: int) -> Split:
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     if extra := set(_classes(folder)) - set(classes):
         raise DataError(f"{folder} has classes that the training images lack: {sorted(extra)}")
@@ -82,7 +82,7 @@ def _read(folder: Path, classes: list[str], size: int, channels: int) -> Split:
                 with Image.open(file) as image:
                     pixels = image.convert("RGB" if channels == 3 else "L").resize((size, size))
                     images.append(np.asarray(pixels).reshape(size, size, channels))
-            except (OSError, UnidentifiedImageError) as error:
+            except Exception as error:  # of a damaged file Pillow raises nearly anything
                 raise DataError(f"{file} is no image that can be read: {error}") from error
             labels.append(label)
     if not images:

@@ -1,0 +1,237 @@
+"""The command line: ``nas-gym search | retrain | report | envs | agents``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from tyro.conf import Positional, arg, subcommand
+
+Options = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Search:
+    """Search for an architecture; the same command again resumes the run."""
+
+    out: Annotated[Path, arg(help="Run directory; it is made.")]
+    env: Annotated[str, arg(help="Environment id; nas-gym envs lists them.")] = "nas_gym/Digits-v0"
+    agent: Annotated[
+        str, arg(help="Agent; nas-gym agents lists them. Your own: module:callable.")
+    ] = "reinforce"
+    budget: Annotated[int, arg(help="Distinct children to train.")] = 60
+    workers: Annotated[int, arg(help="Children trained side by side.")] = 1
+    seed: Annotated[int, arg(help="Seed of the agent.")] = 0
+    data_dir: Annotated[
+        str | None, arg(help="Data root; else $NAS_GYM_DATA, else ~/.cache/nas-gym.")
+    ] = None
+    search_space: Annotated[str, arg(help="layer_cnn, plain_cnn, or your own: module:Class.")] = (
+        "layer_cnn"
+    )
+    space_options: Annotated[
+        Options, arg(metavar="NAME=VALUE ...", help="Options of the space, e.g. depth=8.")
+    ] = ()
+    reward: Annotated[str, arg(help="accuracy, accuracy_cubed, mnasnet_soft, ...")] = "accuracy"
+    reward_options: Annotated[
+        Options, arg(metavar="NAME=VALUE ...", help="Its options, e.g. target=1e6 cost=macs.")
+    ] = ()
+    epochs: Annotated[int | None, arg(help="Epochs of a child; else the task's own.")] = None
+    train_images: Annotated[
+        int | None, arg(help="Training images of a child; else the task's own.")
+    ] = None
+    recipe: Annotated[
+        Options, arg(metavar="NAME=VALUE ...", help="Other recipe fields, e.g. peak_lr=0.005.")
+    ] = ()
+    agent_options: Annotated[
+        Options,
+        arg(metavar="NAME=VALUE ...", help="Options of the agent, e.g. recipe=zoph2016."),
+    ] = ()
+    device: Annotated[str, arg(help="Where children train: cpu, cuda, auto.")] = "cpu"
+    child_seed: Annotated[int, arg(help="Seed of every child's training.")] = 0
+    store: Annotated[
+        str | None, arg(help="A store to share between runs; else one in the run directory.")
+    ] = None
+
+    def run(self) -> None:
+        """Search, print the best and what to do next."""
+        from agents.search import SearchConfig, search, summarise
+
+        recipe = _options(self.recipe, "--recipe")
+        for name in ("epochs", "train_images"):
+            if getattr(self, name) is not None:
+                recipe[name] = getattr(self, name)
+        env_options: dict[str, Any] = {"search_space": self.search_space, "reward": self.reward}
+        for name, texts in (
+            ("search_space", self.space_options),
+            ("reward", self.reward_options),
+        ):
+            flag = "--space-options" if name == "search_space" else "--reward-options"
+            if options := _options(texts, flag):
+                env_options[name] = {"name": env_options[name], **options}
+        env_options |= {"recipe": recipe, "device": self.device, "train_seed": self.child_seed}
+        if self.budget < 1 or self.workers < 1:
+            raise UsageError("--budget and --workers must be at least 1")
+        config = SearchConfig(
+            env=self.env,
+            agent=self.agent,
+            budget=self.budget,
+            seed=self.seed,
+            out=self.out,
+            env_options=env_options,
+            agent_options=_options(self.agent_options, "--agent-options"),
+            workers=self.workers,
+            data_dir=self.data_dir,
+            store=None if self.store is None else str(Path(self.store).absolute()),
+        )
+        console = _console()
+        summarise(config, search(config, console), console)
+
+
+@dataclass(frozen=True)
+class Retrain:
+    """Train the best of a run from scratch and open the test set, once."""
+
+    run_dir: Annotated[Positional[Path], arg(metavar="RUN", help="The run directory.")]
+    top: Annotated[int, arg(help="Architectures to retrain, best validation first.")] = 1
+    seeds: Annotated[int, arg(help="Trainings of each.")] = 3
+    epochs: Annotated[int | None, arg(help="Epochs; else four times the search's.")] = None
+    workers: Annotated[int, arg(help="Trainings side by side.")] = 1
+    data_dir: Annotated[str | None, arg(help="Data root; else that of the search.")] = None
+
+    def run(self) -> None:
+        """Retrain and print the test results."""
+        from agents.retrain import RetrainConfig, retrain, summarise
+
+        console = _console()
+        config = RetrainConfig(
+            self.run_dir, self.top, self.seeds, self.epochs, self.workers, self.data_dir
+        )
+        summarise(retrain(config, console), console)
+
+
+@dataclass(frozen=True)
+class Report:
+    """Write a run's report and tables again."""
+
+    run_dir: Annotated[Positional[Path], arg(metavar="RUN", help="The run directory.")]
+
+    def run(self) -> None:
+        """Write report.html, evaluations.csv and best.json."""
+        from agents.results import write_results
+        from agents.run_directory import RunDirectory
+
+        run = RunDirectory.existing(self.run_dir)
+        write_results(run, run.evaluations())
+        print(run.path / "report.html")
+
+
+@dataclass(frozen=True)
+class Envs:
+    """List the environments."""
+
+    def run(self) -> None:
+        """Print a line per environment of nas_gym."""
+        import gymnasium as gym
+
+        import nas_gym
+
+        for env_id in nas_gym.ENVIRONMENTS:
+            print(f"{env_id:28} task {gym.spec(env_id).kwargs['task']}, reward by real training")
+
+
+@dataclass(frozen=True)
+class Agents:
+    """List the agents."""
+
+    def run(self) -> None:
+        """Print a line per agent."""
+        from agents import AGENTS
+
+        for name, (_, summary) in AGENTS.items():
+            print(f"{name:12} {summary}")
+
+
+class UsageError(Exception):
+    """Options that make no sense. The message is one sentence."""
+
+
+COMMANDS = (
+    Annotated[Search, subcommand("search")]
+    | Annotated[Retrain, subcommand("retrain")]
+    | Annotated[Report, subcommand("report")]
+    | Annotated[Envs, subcommand("envs")]
+    | Annotated[Agents, subcommand("agents")]
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; exits with 0, 1 (bad input), 2 (bad usage), 130 or 143."""
+    try:
+        command: Any = tyro.cli(
+            COMMANDS,
+            prog="nas-gym",
+            args=arguments,
+            description="Neural architecture search as a Gymnasium environment.",
+            config=(tyro.conf.ConsolidateSubcommandArgs,),
+        )
+        command.run()
+    except KeyboardInterrupt:
+        _stopped(arguments, 130)
+    except BaseException as error:
+        if type(error).__name__ == "Terminated":
+            _stopped(arguments, 143)
+        if not _is_user_error(error):
+            raise
+        sys.exit(f"error: {error}")
+
+
+def _is_user_error(error: BaseException) -> bool:
+    """Whether the message alone says what is wrong; anything else keeps its traceback."""
+    from agents.run_directory import RunError
+    from agents.search import SetupError
+    from nas_gym.store import ReplayError, StoreError
+    from nas_gym.tasks import DataError
+
+    return isinstance(
+        error, UsageError | SetupError | RunError | StoreError | ReplayError | DataError
+    )
+
+
+def _stopped(arguments: Sequence[str] | None, code: int) -> None:
+    import shlex
+
+    from agents.results import program
+
+    words = sys.argv[1:] if arguments is None else arguments
+    print(
+        f"\nstopped; every finished child is on record. Go on with:\n"
+        f"{program()} {shlex.join(words)}",
+        file=sys.stderr,
+    )
+    sys.exit(code)
+
+
+def _options(texts: Options, flag: str) -> dict[str, Any]:
+    """``NAME=VALUE`` texts as a dict; a value that is JSON is read as JSON."""
+    options: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            raise UsageError(f"{flag} takes NAME=VALUE, got {text!r}")
+        try:
+            options[name] = json.loads(value)
+        except ValueError:
+            options[name] = {"None": None, "True": True, "False": False}.get(value, value)
+    return options
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    wide = None if sys.stdout.isatty() else 110
+    return Console(width=wide)

@@ -1,0 +1,138 @@
+"""What every agent shares: playing finished sequences, and spending a budget exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import VectorEnv
+
+from nas_gym import Architecture, BudgetExhausted, Ledger, SearchSpace
+
+Environment: TypeAlias = gym.Env[Any, Any] | VectorEnv[Any, Any, Any]
+
+
+class Agent(Protocol):
+    """A controller: it proposes architectures by acting in an environment.
+
+    Constructed as ``Agent(env, seed=0, logger=None, **options)``.
+    """
+
+    def learn(self, budget: int) -> None:
+        """Search until ``budget`` more distinct children are evaluated."""
+
+    def save(self, path: str) -> None:
+        """Write the agent's state."""
+
+    def load(self, path: str) -> None:
+        """Read the state of an agent that was made with the same arguments."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one episode ended.
+
+    Attributes:
+        actions: The decisions, as action indices.
+        reward: What the last step paid.
+        architecture: What was written, in canonical form.
+        status: As in `nas_gym.Evaluation`.
+        val_accuracy: Validation accuracy, in [0, 1].
+    """
+
+    actions: tuple[int, ...]
+    reward: float
+    architecture: Architecture
+    status: str
+    val_accuracy: float
+
+
+def search_space(env: Environment) -> SearchSpace:
+    """The search space of an environment of nas_gym, wrapped or not.
+
+    Raises:
+        TypeError: The environment is none of nas_gym's.
+    """
+    space = getattr(env.unwrapped, "search_space", None)
+    if not isinstance(space, SearchSpace):
+        raise TypeError(f"this agent plays environments of nas_gym, not {env}")
+    return space
+
+
+def ledger(env: Environment) -> Ledger:
+    """The account of an environment of nas_gym, wrapped or not."""
+    account = env.unwrapped.ledger  # type: ignore[union-attr]
+    assert isinstance(account, Ledger)
+    return account
+
+
+@contextmanager
+def spending(env: Environment, budget: int) -> Iterator[Ledger]:
+    """A block that ends, wherever it is, when ``budget`` more distinct children are evaluated."""
+    if budget < 1:
+        raise ValueError(f"budget must be at least 1, got {budget}")
+    account = ledger(env)
+    account.budget = account.distinct + budget
+    try:
+        yield account
+    except BudgetExhausted:
+        pass
+    finally:
+        account.budget = None
+
+
+def play(env: Environment, sequences: Sequence[Sequence[int]]) -> list[Outcome]:
+    """Play one episode per sequence of actions, as many at a time as the environment can.
+
+    Where a vector environment has more copies than sequences are left, the rest repeat the last
+    one, which costs nothing.
+
+    Args:
+        env: A single or a vector environment.
+        sequences: Whole episodes, ``(batch, steps)``.
+    """
+    if isinstance(env, VectorEnv):
+        outcomes: list[Outcome] = []
+        for start in range(0, len(sequences), env.num_envs):
+            outcomes += _play_together(env, list(sequences[start : start + env.num_envs]))
+        return outcomes
+    return [_play_one(env, actions) for actions in sequences]
+
+
+def _play_one(env: gym.Env[Any, Any], actions: Sequence[int]) -> Outcome:
+    env.reset()
+    for action in actions:
+        _, reward, done, _, info = env.step(action)
+    assert done
+    return _outcome(actions, float(reward), info)
+
+
+def _play_together(env: VectorEnv[Any, Any, Any], sequences: list[Sequence[int]]) -> list[Outcome]:
+    padding = [sequences[-1]] * (env.num_envs - len(sequences))
+    env.reset()
+    for actions in np.array([*sequences, *padding]).T:
+        _, rewards, done, _, infos = env.step(actions)
+    assert done.all()
+    final = infos["final_info"]
+    return [
+        _outcome(
+            actions,
+            float(rewards[index]),
+            {key: final[key][index] for key in ("architecture", "status", "val_accuracy")},
+        )
+        for index, actions in enumerate(sequences)
+    ]
+
+
+def _outcome(actions: Sequence[int], reward: float, info: dict[str, Any]) -> Outcome:
+    return Outcome(
+        tuple(int(action) for action in actions),
+        reward,
+        Architecture.from_json(info["architecture"]),
+        str(info["status"]),
+        float(info["val_accuracy"]),
+    )

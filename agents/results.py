@@ -1,0 +1,95 @@
+"""What a run directory shows of a run, written anew from the store at any time."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from agents.report import render_report, top
+from agents.run_directory import RunDirectory, write_text
+from nas_gym.evaluation import Evaluation
+
+COLUMNS = (
+    "status",
+    "val_accuracy",
+    "val_top5",
+    "val_loss",
+    "params",
+    "macs",
+    "seconds",
+    "epochs",
+    "seed",
+)
+
+
+def write_results(run: RunDirectory, evaluations: list[Evaluation]) -> None:
+    """Write ``evaluations.csv``, ``best.json`` and ``report.html``."""
+    text = io.StringIO()
+    rows = csv.writer(text)
+    rows.writerow(["proposal", *COLUMNS, "architecture", "detail"])
+    for number, e in enumerate(evaluations, 1):
+        values = [getattr(e, name) for name in COLUMNS]
+        rows.writerow([number, *values, e.architecture.to_json(), e.detail])
+    write_text(run.path / "evaluations.csv", text.getvalue())
+    for best in top(evaluations, 1):
+        value = {
+            "val_accuracy": best.val_accuracy,
+            "val_loss": best.val_loss,
+            "params": best.params,
+            "macs": best.macs,
+            "architecture": json.loads(best.architecture.to_json()),
+        }
+        write_text(run.path / "best.json", json.dumps(value, indent=2) + "\n")
+    write_text(run.path / "report.html", report(run, evaluations))
+
+
+def report(run: RunDirectory, evaluations: list[Evaluation]) -> str:
+    """The run's page, with the test results where it was retrained."""
+    config = run.config
+    space = config["context"]["search_space"]
+    recipe = config["context"]["recipe"]
+    options = {**config["env_options"], **config["agent_options"]}
+    facts = {
+        "environment": config["env"],
+        "agent": config["agent"],
+        "options": json.dumps(options) if options else "defaults",
+        "seed": str(config["seed"]),
+        "budget": f"{config['budget']} distinct children",
+        "search space": json.dumps({k: v for k, v in space.items() if k != "input_shape"}),
+        "input": " x ".join(map(str, space["input_shape"])),
+        "recipe": json.dumps({k: v for k, v in recipe.items() if v is not None}),
+        "data": config["context"]["data"],
+        "versions": ", ".join(f"{k} {v}" for k, v in config["versions"].items()),
+        "retrain": f"{program()} retrain {shlex.quote(str(run.path))}",
+    }
+    return render_report(
+        f"{config['agent']} on {config['env']}",
+        facts,
+        evaluations,
+        space=space["name"],
+        input_shape=tuple(space["input_shape"]),
+        num_classes=space["num_classes"],
+        retrained=read_retrained(run).get("children", []),
+    )
+
+
+def read_retrained(run: RunDirectory) -> dict[str, Any]:
+    """What ``retrain`` wrote; empty where it has not run."""
+    try:
+        return dict(json.loads((run.path / "retrained.json").read_text()))
+    except (OSError, ValueError):
+        return {}
+
+
+def program() -> str:
+    """How the user called the command line, for the commands that are printed."""
+    called = Path(sys.argv[0])
+    if called.name != "nas-gym":
+        return "python -m agents"
+    local = Path(".venv/bin/nas-gym")
+    return str(local) if local.exists() and local.resolve() == called.resolve() else "nas-gym"

@@ -1,0 +1,245 @@
+"""``nas-gym retrain``: the best of a search, trained from scratch, and the test set, opened once.
+
+Nothing that is learnt here flows back into a search.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import torch
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from agents.drawing import draw_network
+from agents.report import top
+from agents.results import read_retrained, write_results
+from agents.run_directory import RunDirectory, RunError, write_text
+from nas_gym.child import DESCRIPTION, load_child
+from nas_gym.evaluation import Evaluation
+from nas_gym.evaluators import worker
+from nas_gym.evaluators.worker_pool import WorkerPool
+from nas_gym.tasks import Split
+from nas_gym.training import Diverged, Images, Scores, Trainer, score
+
+EPOCH_FACTOR = 4  # default epochs of a retraining, over those of the search
+
+
+@dataclass(frozen=True)
+class RetrainConfig:
+    """What to train again.
+
+    Attributes:
+        run: The run directory.
+        top: Number of architectures, best validation first.
+        seeds: Trainings of each.
+        epochs: Passes over the data; None for four times the search's.
+        workers: Trainings side by side.
+        data_dir: The data root; None for that of the search.
+    """
+
+    run: Path
+    top: int = 1
+    seeds: int = 3
+    epochs: int | None = None
+    workers: int = 1
+    data_dir: str | None = None
+
+
+def retrain(config: RetrainConfig, console: Console) -> list[dict[str, Any]]:
+    """Train the best architectures on train + validation, then score them on the test set.
+
+    Trainings that are saved already are not repeated.
+
+    Returns:
+        One row per architecture, as `retrained.json` keeps it.
+
+    Raises:
+        RunError: There is nothing to retrain.
+    """
+    for name in ("top", "seeds", "workers"):
+        if getattr(config, name) < 1:
+            raise ValueError(f"--{name} must be at least 1, got {getattr(config, name)}")
+    run = RunDirectory.existing(config.run)
+    run.lock()
+    try:
+        evaluations = run.evaluations()
+        chosen = top(evaluations, config.top)
+        if not chosen:
+            raise RunError(f"{run.path} has no child that was trained to the end")
+        trainer = _trainer(run, config)
+        jobs = [
+            (run.path / "retrained" / child.architecture.key / f"seed{seed}", child, seed)
+            for child in chosen
+            for seed in range(config.seeds)
+        ]
+        _train(trainer, jobs, config.workers, console)
+        test = trainer.task.open_test()  # the one place in nas-gym that does
+        opened = int(read_retrained(run).get("test_openings", 0)) + 1
+        if opened > 1:
+            console.print(
+                f"note: the test set of this run is opened for the {opened}th time; the first "
+                "result is the one to publish",
+                soft_wrap=True,
+            )
+        rows = [
+            _row(rank, child, [folder for folder, c, _ in jobs if c is child], test, trainer)
+            for rank, child in enumerate(chosen, 1)
+        ]
+        value = {"test_openings": opened, "recipe": trainer.recipe.to_dict(), "children": rows}
+        write_text(run.path / "retrained.json", json.dumps(value, indent=2) + "\n")
+        write_results(run, evaluations)
+    finally:
+        run.close()
+    return rows
+
+
+def summarise(rows: Sequence[dict[str, Any]], console: Console) -> None:
+    """Print the test results and how to load the winner."""
+    table = Table(title="Retrained on train + validation, scored on the test set")
+    for name in ("rank", "val. accuracy", "test top-1", "test top-5", "parameters"):
+        table.add_column(name, justify="right")
+    table.add_column("multiply-adds", justify="right")
+    table.add_column("architecture", overflow="fold")
+    for row in rows:
+        table.add_row(
+            str(row["rank"]),
+            f"{row['val_accuracy']:.2%}",
+            _spread(row["test_top1_mean"], row["test_top1_sd"]),
+            _spread(row["test_top5_mean"], row["test_top5_sd"]),
+            f"{row['params']:,}",
+            f"{row['macs']:,}",
+            row["architecture"],
+        )
+    console.print(table)
+    console.print(f"mean and sd over {rows[0]['seeds']} seeds; val. accuracy is the search's")
+    console.print(f"weights, recipe and picture in {Path(rows[0]['folder'])}", soft_wrap=True)
+    console.print("load it again:", highlight=False)
+    lines = (
+        "from nas_gym import load_child",
+        f"model = load_child({str(Path(rows[0]['folder']) / 'seed0')!r})",
+        "logits = model(images)  # (N, channels, height, width), in the data's own units",
+    )
+    for line in lines:
+        console.print(f"    {line}", highlight=False, soft_wrap=True, markup=False)
+
+
+def _trainer(run: RunDirectory, config: RetrainConfig) -> Trainer:
+    """The search's trainer, on all data that is not sealed and without the search's limits."""
+    data_dir = config.data_dir or run.config["data_dir"]
+    env = gym.make(run.config["env"], data_dir=data_dir, **run.config["env_options"])
+    trainer: Trainer | None = env.unwrapped.trainer  # type: ignore[attr-defined]
+    env.close()
+    if trainer is None:
+        raise RunError(f"{run.config['env']} answers from a table: there is nothing to train")
+    before = run.config["context"]["data"]
+    if trainer.task.fingerprint != before:
+        raise RunError(f"the data of {trainer.task.name!r} is not the one that the run searched on")
+    recipe = replace(
+        trainer.recipe,
+        epochs=config.epochs or EPOCH_FACTOR * trainer.recipe.epochs,
+        train_images=None,
+        time_limit=None,
+        max_params=None,
+        max_macs=None,
+        max_memory_mb=None,
+    )
+    return replace(trainer, task=trainer.task.joined(), recipe=recipe)
+
+
+def _train(
+    trainer: Trainer, jobs: list[tuple[Path, Evaluation, int]], workers: int, console: Console
+) -> None:
+    todo = [job for job in jobs if not _done(job[0], trainer)]
+    if len(todo) < len(jobs):
+        console.print(f"{len(jobs) - len(todo)} of {len(jobs)} trainings are saved already")
+    if not todo:
+        return
+    scratch = Path(tempfile.mkdtemp(prefix="nas-gym-"))
+    trainer.task.save(scratch / "task.pt")
+    arguments = (scratch / "task.pt", trainer.space, trainer.recipe, trainer.device, None)
+    pool = WorkerPool(min(workers, len(todo)), worker.set_up, arguments, scratch)
+    bar = track(
+        range(len(todo)),
+        f"training {len(todo)} networks, {trainer.recipe.epochs} epochs each",
+        console=console,
+        disable=not console.is_terminal,
+    )
+    steps = iter(bar)
+    next(steps)
+
+    def finished(position: int, outcome: Any) -> None:
+        next(steps, None)
+        folder, child, seed = todo[position]
+        if isinstance(outcome, Exception):
+            raise RunError(f"training {child.architecture} with seed {seed} failed: {outcome}")
+        if not console.is_terminal:
+            console.print(f"trained {folder} in {outcome:.1f} s", soft_wrap=True, highlight=False)
+
+    try:
+        calls = [(folder, child.architecture, seed) for folder, child, seed in todo]
+        pool.run(worker.train_to, calls, finished)
+    except Diverged as error:
+        raise RunError(f"a retraining diverged ({error}); search with a lower peak_lr") from error
+    finally:
+        pool.close()
+
+
+def _done(folder: Path, trainer: Trainer) -> bool:
+    """Whether this training is saved, whole, and by the same recipe."""
+    try:
+        description = json.loads((folder / DESCRIPTION).read_text())
+        load_child(folder)
+    except (OSError, ValueError):
+        return False
+    return bool(description.get("recipe") == trainer.recipe.to_dict())
+
+
+def _row(
+    rank: int, child: Evaluation, folders: list[Path], test: Split, trainer: Trainer
+) -> dict[str, Any]:
+    scores = [_test(folder, test, trainer.device) for folder in folders]
+    picture = draw_network(
+        trainer.space.name,
+        child.architecture.layers,
+        trainer.task.input_shape,
+        trainer.task.num_classes,
+    )
+    write_text(folders[0].parent / "network.svg", picture)
+    top1, top5 = [s.top1 for s in scores], [s.top5 for s in scores if s.top5 is not None]
+    return {
+        "rank": rank,
+        "architecture": str(child.architecture),
+        "folder": str(folders[0].parent),
+        "val_accuracy": child.val_accuracy,
+        "test_top1": top1,
+        "test_top1_mean": statistics.fmean(top1),
+        "test_top1_sd": statistics.stdev(top1) if len(top1) > 1 else None,
+        "test_top5_mean": statistics.fmean(top5) if top5 else None,
+        "test_top5_sd": statistics.stdev(top5) if len(top5) > 1 else None,
+        "seeds": len(folders),
+        "params": child.params,
+        "macs": child.macs,
+    }
+
+
+def _test(folder: Path, test: Split, device: str) -> Scores:
+    """Score what was saved, as a user would load it: raw pixels in, float32."""
+    channels = test.images.shape[-1]
+    where = torch.device(device)
+    raw = Images(test, ([0.0] * channels, [1.0] * channels), where)
+    return score(load_child(folder).to(where), raw, "float32")
+
+
+def _spread(mean: float | None, sd: float | None) -> str:
+    if mean is None:
+        return "-"
+    return f"{mean:.2%}" if sd is None else f"{mean:.2%} ± {100 * sd:.2f}"

@@ -1,0 +1,40 @@
+"""Agent state on disk: tensors and plain values, replaced whole, never a program."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def save_plain(path: str | Path, state: dict[str, Any]) -> None:
+    """Write tensors and plain values; an older file stays whole until the new one is.
+
+    Args:
+        path: The file.
+        state: Strings, numbers, tensors, and lists and dicts of them.
+    """
+    partial = Path(f"{path}.partial")
+    with partial.open("wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def load_plain(path: str | Path) -> dict[str, Any]:
+    """Read what `save_plain` wrote. A pickle that would run code is refused, not run.
+
+    Raises:
+        ValueError: The file is missing, damaged, or holds more than tensors and plain values.
+    """
+    try:
+        state = torch.load(path, weights_only=True)
+    except Exception as error:  # torch raises many kinds for damaged or foreign files
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ValueError(f"{path} is no saved agent: {reason}") from error
+    if not isinstance(state, dict):
+        raise ValueError(f"{path} is no saved agent")
+    return state
