@@ -20,7 +20,8 @@ from nas_gym._resolve import unknown
 Baseline = Literal["leave_one_out", "moving_average", "none"]
 Transform = Literal["none", "cubed", "rank"]
 
-TRIES = 100  # samples per batch in the search for something new, before mutation takes over
+# In the search for something new: samples drawn at once, and how often, before mutation helps.
+DRAW, DRAWS = 32, 8
 
 
 def _require(config: object, name: str, holds: bool, expected: str) -> None:
@@ -228,12 +229,13 @@ class REINFORCE:
         if not self.config.unique:
             return self.controller.sample(size)
         batch: list[tuple[Tensor, Tensor]] = []
-        for attempt in range(2 * TRIES + 1):
-            for actions, masks in zip(*self.controller.sample(size), strict=True):
-                if attempt >= TRIES:  # the policy has nothing new to say: change what it says
-                    actions, masks = self._mutated(actions)
+        for attempt in range(2 * DRAWS + 1):
+            count = DRAW if attempt else size
+            for actions, masks in zip(*self.controller.sample(count), strict=True):
+                if attempt >= DRAWS:  # the policy has nothing new to say: change what it says
+                    actions, masks = self._mutated(actions, 1 + attempt - DRAWS)
                 architecture = self.space.decode(actions.tolist())
-                new = architecture not in self._proposed or attempt == 2 * TRIES
+                new = architecture not in self._proposed or attempt == 2 * DRAWS
                 if new and len(batch) < size:
                     self._proposed.add(architecture)
                     batch.append((actions, masks))
@@ -242,14 +244,14 @@ class REINFORCE:
         actions_of, masks_of = zip(*batch, strict=True)
         return torch.stack(actions_of), torch.stack(masks_of)
 
-    def _mutated(self, actions: Tensor) -> tuple[Tensor, Tensor]:
-        """The same episode with one decision, drawn at random, made anew among the distinct."""
-        step = int(torch.randint(len(actions), (1,), generator=self.random))
+    def _mutated(self, actions: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """The same episode with ``count`` decisions made anew, uniformly among the distinct."""
+        steps = set(torch.randperm(len(actions), generator=self.random)[:count].tolist())
         changed = actions.clone()
         masks = []
         for index in range(len(actions)):
             mask = torch.from_numpy(self.space.mask(changed[:index].tolist()))
-            if index == step or not mask[changed[index]]:
+            if index in steps or not mask[changed[index]]:
                 changed[index] = torch.multinomial(mask.float(), 1, generator=self.random)
             masks.append(mask)
         return changed, torch.stack(masks)

@@ -69,8 +69,8 @@ class Ledger:
 
         Raises:
             BudgetExhausted: The batch needs more distinct children than are left (those that
-                are left have been evaluated and recorded), or nothing new was asked for in the
-                last 1,000 proposals.
+                are left have been evaluated and recorded), or a budget is set and nothing new
+                was asked for in the last 1,000 proposals.
         """
         asked = list(zip(architectures, seeds_for(architectures, seeds), strict=True))
         fresh = [child for child in dict.fromkeys(asked) if child not in self._known]
@@ -85,7 +85,7 @@ class Ledger:
         results = [self._known[child] for child in asked]
         if over:
             raise BudgetExhausted(f"the budget of {self.budget} distinct children is spent")
-        if self._idle >= STALL:
+        if self.budget is not None and self._idle >= STALL:
             raise BudgetExhausted(f"the last {self._idle} proposals were all known already")
         if on_result is not None:
             for index, result in enumerate(results):
