@@ -86,8 +86,8 @@ def retrain(config: RetrainConfig, console: Console) -> list[dict[str, Any]]:
         opened = int(read_retrained(run).get("test_openings", 0)) + 1
         if opened > 1:
             console.print(
-                f"note: the test set of this run is opened for the {opened}th time; the first "
-                "result is the one to publish",
+                f"note: the test set of this run is opened for the {_ordinal(opened)} time; "
+                "the first result is the one to publish",
                 soft_wrap=True,
             )
         rows = [
@@ -237,6 +237,11 @@ def _test(folder: Path, test: Split, device: str) -> Scores:
     where = torch.device(device)
     raw = Images(test, ([0.0] * channels, [1.0] * channels), where)
     return score(load_child(folder).to(where), raw, "float32")
+
+
+def _ordinal(number: int) -> str:
+    ending = "th" if 10 < number % 100 < 20 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"
 
 
 def _spread(mean: float | None, sd: float | None) -> str:

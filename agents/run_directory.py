@@ -65,22 +65,13 @@ class RunDirectory:
             RunError: The folder cannot be written, is in use, holds something else, or holds a
                 run of another configuration.
         """
+        self._refuse_strangers()
         self.lock()
-        if not (self.path / CONFIG).is_file():
-            strangers = [p.name for p in self.path.iterdir() if p.name != ".lock"]
-            if strangers:
-                raise RunError(
-                    f"{self.path} holds other files ({strangers[0]}, ...) and no run: name a new "
-                    "or empty folder"
-                )
-            self.config = {**config, "run": uuid.uuid4().hex}
-            self._write_config()
-            return False
-        self.config = self._read_config()
-        self._compare(config)
-        self.config |= config
-        self._write_config()
-        return True
+        try:
+            return self._enter(config)
+        except BaseException:
+            self.close()
+            raise
 
     def lock(self) -> None:
         """Take the folder for this process; it is made if it is missing.
@@ -96,6 +87,7 @@ class RunDirectory:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
+            self.close()
             raise RunError(f"another process is working in {self.path} now") from error
 
     @property
@@ -125,6 +117,28 @@ class RunDirectory:
         if self._lock is not None:
             self._lock.close()
             self._lock = None
+
+    def _refuse_strangers(self) -> None:
+        """Leave a folder alone that holds somebody's other files."""
+        if self.path.is_dir() and not (self.path / CONFIG).is_file():
+            strangers = sorted(p.name for p in self.path.iterdir() if p.name != ".lock")
+            if strangers:
+                raise RunError(
+                    f"{self.path} holds other files ({strangers[0]}, ...) and no run: name a new "
+                    "or empty folder"
+                )
+
+    def _enter(self, config: Mapping[str, Any]) -> bool:
+        """Write the configuration, or compare it with the one that is there."""
+        resumed = (self.path / CONFIG).is_file()
+        if resumed:
+            self.config = self._read_config()
+            self._compare(config)
+            self.config |= config
+        else:
+            self.config = {**config, "run": uuid.uuid4().hex}
+        self._write_config()
+        return resumed
 
     def _compare(self, config: Mapping[str, Any]) -> None:
         before, now = _flat(self.config), _flat(config)

@@ -1,0 +1,424 @@
+"""The command line as a user meets it: real processes, real kills, wrong input."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import nas_gym
+from agents import AGENTS
+from agents.cli import main
+from agents.run_directory import RunDirectory
+from nas_gym import load_child
+
+TINY = ["--epochs", "1", "--train-images", "200", "--workers", "2"]
+COMMAND = [sys.executable, "-m", "agents"]
+
+
+def start(*arguments: str | Path, **kwargs: Any) -> subprocess.Popen[str]:
+    """A search in a process group of its own."""
+    return subprocess.Popen(
+        [*COMMAND, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        **kwargs,
+    )
+
+
+def finish(*arguments: str | Path) -> str:
+    process = start(*arguments)
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    return out
+
+
+def wait_for_evaluations(process: subprocess.Popen[str], run: Path, count: int) -> None:
+    """Wait until the run has this many evaluations on record."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        assert process.poll() is None, "ended before it could be disturbed"
+        try:
+            with sqlite3.connect(f"file:{run / 'store.sqlite'}?mode=ro", uri=True) as database:
+                (found,) = database.execute("SELECT count(*) FROM evaluation").fetchone()
+            database.close()
+            if found >= count:
+                return
+        except sqlite3.OperationalError:
+            pass
+        time.sleep(0.02)
+    pytest.fail(f"no {count} evaluations within two minutes")
+
+
+def group_members(group: int) -> list[int]:
+    """Processes of a group that are still running."""
+    members = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if int(fields[2]) == group and fields[0] != "Z":
+                members.append(int(entry.name))
+    return members
+
+
+def records(run: Path) -> list[tuple[Any, ...]]:
+    """What a run asked for and what came of it, without times."""
+    return [
+        (e.architecture, e.status, e.val_accuracy, e.val_loss, e.val_top5, e.params, e.macs)
+        for e in RunDirectory.existing(run).evaluations()
+    ]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of 12 children that nothing disturbed."""
+    run = tmp_path_factory.mktemp("runs") / "calm"
+    finish("search", "--out", run, "--budget", "12", "--seed", "3", *TINY)
+    return run
+
+
+@pytest.fixture(scope="module")
+def retrained(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("retrained") / "run"
+    shutil.copytree(finished, run)
+    out = finish("retrain", run, "--top", "2", "--seeds", "2", "--epochs", "3", "--workers", "2")
+    assert "test top-1" in out
+    assert "load_child" in out
+    return run
+
+
+class TestSearch:
+    def test_leaves_a_complete_run_directory(self, finished: Path) -> None:
+        names = {path.name for path in finished.iterdir()}
+        assert {"config.json", "store.sqlite", "evaluations.csv", "agent.csv"} <= names
+        assert {"agent.pt", "best.json", "report.html"} <= names
+        lines = (finished / "evaluations.csv").read_text().splitlines()
+        assert len(lines) == 13
+        assert not [name for name in names if name.endswith(".partial")]
+        found = records(finished)
+        assert len({architecture for architecture, *_ in found}) == 12
+        best = json.loads((finished / "best.json").read_text())
+        assert best["val_accuracy"] == max(accuracy for _, _, accuracy, *_ in found)
+
+    def test_nothing_that_a_search_leaves_speaks_of_the_test_set(self, finished: Path) -> None:
+        for name in ("evaluations.csv", "agent.csv", "best.json", "config.json"):
+            assert "test" not in (finished / name).read_text().lower()
+        with sqlite3.connect(finished / "store.sqlite") as database:
+            columns = [row[1] for row in database.execute("PRAGMA table_info(evaluation)")]
+        database.close()
+        assert not [column for column in columns if "test" in column]
+
+    def test_the_same_command_again_trains_nothing(self, finished: Path) -> None:
+        before = (finished / "agent.pt").read_bytes(), records(finished)
+        out = finish("search", "--out", finished, "--budget", "12", "--seed", "3", *TINY)
+        assert "12 distinct children on record" in out
+        assert "12 recalled" in out
+        assert ((finished / "agent.pt").read_bytes(), records(finished)) == before
+
+    def test_kill_9_twice_then_resumed_equals_a_run_that_was_never_disturbed(
+        self, finished: Path, tmp_path: Path
+    ) -> None:
+        run = tmp_path / "killed"
+        command = ["search", "--out", run, "--budget", "12", "--seed", "3", *TINY]
+        for count in (2, 7):
+            process = start(*command)
+            wait_for_evaluations(process, run, count)
+            process.kill()
+            process.communicate(timeout=60)
+            deadline = time.monotonic() + 10
+            while group_members(process.pid) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            assert not group_members(process.pid), "workers outlived their parent"
+        finish(*command)
+        assert records(run) == records(finished)
+        weights = [
+            torch.load(path / "agent.pt", weights_only=True)["controller"]
+            for path in (run, finished)
+        ]
+        assert weights[0].keys() == weights[1].keys()
+        for name, tensor in weights[0].items():
+            assert torch.equal(tensor, weights[1][name]), name
+        with sqlite3.connect(run / "store.sqlite") as database:
+            (rows,) = database.execute("SELECT count(*) FROM evaluation").fetchone()
+        database.close()
+        assert rows == 12
+
+    @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+    def test_a_signal_stops_within_3_seconds_and_names_the_resume_command(
+        self, tmp_path: Path, number: signal.Signals, code: int
+    ) -> None:
+        run = tmp_path / "stopped"
+        slow = ["--epochs", "500", "--workers", "2", "--budget", "20"]
+        process = start("search", "--out", run, *slow, "--seed", "1")
+        deadline = time.monotonic() + 120
+        while len(group_members(process.pid)) < 5 and time.monotonic() < deadline:
+            time.sleep(0.05)  # parent, resource tracker, fork server, two workers
+        time.sleep(0.5)
+        before = time.monotonic()
+        os.killpg(process.pid, number)
+        _, err = process.communicate(timeout=60)
+        assert time.monotonic() - before < 3
+        assert process.returncode == code
+        assert f"search --out {run} --epochs 500" in err
+        assert "Traceback" not in err
+        deadline = time.monotonic() + 5
+        while group_members(process.pid) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not group_members(process.pid)
+
+    def test_a_larger_budget_goes_on(self, finished: Path, tmp_path: Path) -> None:
+        run = tmp_path / "longer"
+        shutil.copytree(finished, run)
+        out = finish("search", "--out", run, "--budget", "14", "--seed", "3", *TINY)
+        assert "12 recalled" in out
+        assert records(run)[:12] == records(finished)
+        assert len(records(run)) == 14
+
+    def test_two_runs_share_a_store(self, finished: Path, tmp_path: Path) -> None:
+        shared = tmp_path / "shared.sqlite"
+        common = ["--budget", "4", "--seed", "3", *TINY, "--store", str(shared)]
+        finish("search", "--out", tmp_path / "one", *common)
+        out = finish("search", "--out", tmp_path / "two", *common)
+        assert "4 recalled" in out
+        assert records(tmp_path / "one") == records(tmp_path / "two") == records(finished)[:4]
+        assert not (tmp_path / "two" / "store.sqlite").exists()
+
+
+class TestRetrain:
+    def test_reports_mean_and_spread_of_the_test_scores(self, retrained: Path) -> None:
+        value = json.loads((retrained / "retrained.json").read_text())
+        assert value["test_openings"] == 1
+        assert [row["rank"] for row in value["children"]] == [1, 2]
+        for row in value["children"]:
+            assert len(row["test_top1"]) == 2
+            assert row["test_top1_mean"] == sum(row["test_top1"]) / 2
+            assert row["test_top1_sd"] >= 0
+            assert row["test_top1_mean"] <= row["test_top5_mean"] <= 1
+        assert value["recipe"]["train_images"] is None
+        assert "test" in (retrained / "report.html").read_text().lower()
+
+    def test_a_saved_child_is_the_network_that_was_scored(self, retrained: Path) -> None:
+        row = json.loads((retrained / "retrained.json").read_text())["children"][0]
+        test = nas_gym.tasks.load_task("digits").open_test()  # type: ignore[attr-defined]
+        images = test.images.permute(0, 3, 1, 2)
+        for seed, expected in enumerate(row["test_top1"]):
+            folder = Path(row["folder"]) / f"seed{seed}"
+            model = load_child(folder)
+            with torch.no_grad():
+                right = (model(images).argmax(1) == test.labels).float().mean()
+            assert float(right) == pytest.approx(expected)
+            assert json.loads((folder / "child.json").read_text())["seed"] == seed
+        assert (Path(row["folder"]) / "network.svg").read_text().startswith("<svg")
+
+    def test_again_trains_nothing_and_counts_the_opening(self, retrained: Path) -> None:
+        before = json.loads((retrained / "retrained.json").read_text())
+        out = finish("retrain", retrained, "--top", "2", "--seeds", "2", "--epochs", "3")
+        assert "4 of 4 trainings are saved already" in out
+        assert "opened for the 2nd time" in out
+        after = json.loads((retrained / "retrained.json").read_text())
+        assert after["children"] == before["children"]
+        assert after["test_openings"] == 2
+
+    def test_trains_on_train_and_validation(self, retrained: Path) -> None:
+        row = json.loads((retrained / "retrained.json").read_text())["children"][0]
+        model = load_child(Path(row["folder"]) / "seed0")
+        task = nas_gym.tasks.load_task("digits")  # type: ignore[attr-defined]
+        pixels = task.joined().train.images.double()
+        assert len(pixels) == len(task.train) + len(task.validation)
+        assert float(model.mean) == pytest.approx(float(pixels.mean()))
+
+
+def test_report_is_written_again(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (finished / "report.html").read_text()
+    (finished / "report.html").unlink()
+    main(["report", str(finished)])
+    assert capsys.readouterr().out.strip() == str(finished / "report.html")
+    assert (finished / "report.html").read_text() == before
+
+
+def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["envs"])
+    main(["agents"])
+    out = capsys.readouterr().out
+    for name in (*nas_gym.ENVIRONMENTS, *AGENTS):
+        assert name in out
+
+
+@pytest.fixture
+def quiet_threads() -> Iterator[None]:
+    """A search in this process sets the thread count; tests after it should not notice."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("quiet_threads")
+class TestWrongInput:
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            (["--env", "nas_gym/Digit-v0"], "did you mean 'nas_gym/Digits-v0'"),
+            (["--env", "nas_gym/Digits-v7"], "unknown environment 'nas_gym/Digits-v7'"),
+            (["--env", "no_such_module:X-v0"], "unknown environment"),
+            (["--agent", "reinforc"], "did you mean 'reinforce'"),
+            (["--agent", "no_module:Agent"], "there is no module 'no_module'"),
+            (["--search-space", "layercnn"], "did you mean 'layer_cnn'"),
+            (["--space-options", "dept=3"], "dept"),
+            (["--space-options", "depth=0"], "depth must be a whole number, at least 1, got 0"),
+            (["--reward", "acuracy"], "did you mean 'accuracy'"),
+            (["--reward", "mnasnet_soft"], "target"),
+            (["--device", "cuda:77"], "device 'cuda:77' is not usable here"),
+            (["--device", "gpu"], "usable: cpu, auto"),
+            (["--recipe", "peak_rl=1"], "did you mean 'peak_lr'"),
+            (["--recipe", "peak_lr=-1"], "peak_lr must be above 0, got -1"),
+            (["--recipe", "peak_lr"], "--recipe takes NAME=VALUE, got 'peak_lr'"),
+            (["--epochs", "0"], "epochs must be at least 1"),
+            (["--train-images", "99999"], "train_images must be at most 1085"),
+            (["--agent-options", "recipe=zoph"], "did you mean 'zoph2016'"),
+            (["--agent-options", "lr=1"], "unknown option of reinforce 'lr'"),
+            (["--agent", "random", "--agent-options", "lr=1"], "agent random"),
+            (["--budget", "0"], "at least 1"),
+            (["--workers", "0"], "at least 1"),
+        ],
+    )
+    def test_is_one_sentence_and_writes_nothing(
+        self, tmp_path: Path, arguments: list[str], words: str
+    ) -> None:
+        with pytest.raises(SystemExit) as stop:
+            main(["search", "--out", str(tmp_path / "run"), *arguments])
+        message = str(stop.value.code)
+        assert message.startswith("error: ")
+        assert "\n" not in message
+        assert words in message
+        assert not (tmp_path / "run").exists()
+
+    def test_an_unknown_option_ends_with_2(self, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit) as stop:
+            main(["search", "--out", "x", "--buget", "3"])
+        assert stop.value.code == 2
+        assert "--budget" in capsys.readouterr().err
+
+    def test_missing_data_is_named(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("nas_gym.tasks.vision._open", _no_network)
+        with pytest.raises(SystemExit, match="error: MNIST is missing"):
+            main(["search", "--out", str(tmp_path / "r"), "--env", "nas_gym/MNIST-v0"])
+
+    def test_a_truncated_data_file_is_named(self, tmp_path: Path, data_dir: Path) -> None:
+        raw = tmp_path / "data" / "FashionMNIST" / "raw"
+        raw.mkdir(parents=True)
+        for file in (data_dir / "FashionMNIST" / "raw").iterdir():
+            (raw / file.name).write_bytes(file.read_bytes()[:100_000])
+        arguments = ["--env", "nas_gym/FashionMNIST-v0", "--data-dir", str(tmp_path / "data")]
+        with pytest.raises(SystemExit, match=r"error: .*train-images-idx3-ubyte is damaged"):
+            main(["search", "--out", str(tmp_path / "r"), *arguments])
+        assert not (tmp_path / "r").exists()
+
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            (["--seed", "4"], "seed was 3 and is now 4"),
+            (["--seed", "3", "--epochs", "2"], "recipe.epochs was 1 and is now 2"),
+            (["--seed", "3", "--agent", "random"], "agent was 'reinforce' and is now 'random'"),
+            (["--seed", "3", "--search-space", "plain_cnn"], "search_space.name was 'layer_cnn'"),
+            (["--seed", "3", "--reward", "accuracy_cubed"], "reward was 'accuracy' and is now"),
+            (["--seed", "3", "--child-seed", "1"], "train_seed was 0 and is now 1"),
+            (["--seed", "3", "--agent-options", "units=8"], "agent_options.units was None"),
+        ],
+    )
+    def test_a_run_of_another_configuration_is_refused(
+        self, finished: Path, arguments: list[str], words: str
+    ) -> None:
+        before = {path: path.read_bytes() for path in finished.iterdir() if path.is_file()}
+        epochs = [] if "--epochs" in arguments else ["--epochs", "1"]
+        with pytest.raises(SystemExit) as stop:
+            main(["search", "--out", str(finished), "--train-images", "200", *epochs, *arguments])
+        assert words in str(stop.value.code)
+        assert "\n" not in str(stop.value.code)
+        assert {p: p.read_bytes() for p in finished.iterdir() if p.is_file()} == before
+
+    def test_a_folder_with_other_files_is_left_alone(self, tmp_path: Path) -> None:
+        (tmp_path / "thesis.txt").write_text("precious")
+        with pytest.raises(SystemExit, match=r"thesis\.txt"):
+            main(["search", "--out", str(tmp_path)])
+        assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
+
+    def test_an_output_that_cannot_be_written_is_named(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("")
+        with pytest.raises(SystemExit, match=r"error: cannot write the folder .*file/run"):
+            main(["search", "--out", str(tmp_path / "file" / "run")])
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+    def test_a_read_only_file_system_is_named(self, tmp_path: Path) -> None:
+        mounted = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "ro", "none", str(tmp_path)], capture_output=True
+        )
+        if mounted.returncode:
+            pytest.skip("this machine does not let us mount")
+        try:
+            with pytest.raises(SystemExit, match="Read-only file system"):
+                main(["search", "--out", str(tmp_path / "run")])
+        finally:
+            subprocess.run(["umount", str(tmp_path)], check=True)
+
+    def test_a_run_in_use_is_refused(self, finished: Path) -> None:
+        holder = RunDirectory.existing(finished)
+        holder.lock()
+        try:
+            with pytest.raises(SystemExit, match="another process is working in"):
+                main(["search", "--out", str(finished), "--seed", "3", *TINY])
+        finally:
+            holder.close()
+
+    def test_a_damaged_store_is_named_and_kept(self, finished: Path, tmp_path: Path) -> None:
+        run = tmp_path / "run"
+        shutil.copytree(finished, run)
+        for extra in run.glob("store.sqlite-*"):
+            extra.unlink()
+        (run / "store.sqlite").write_bytes(b"garbage" * 1000)
+        for command in (["search", "--out", str(run), "--seed", "3", *TINY], ["report", str(run)]):
+            with pytest.raises(SystemExit, match=r"error: .*store\.sqlite"):
+                main(command)
+        assert (run / "store.sqlite").read_bytes() == b"garbage" * 1000
+
+    @pytest.mark.parametrize("command", ["retrain", "report"])
+    def test_a_folder_that_is_no_run(self, command: str, tmp_path: Path) -> None:
+        with pytest.raises(SystemExit, match="is no run directory"):
+            main([command, str(tmp_path / "nowhere")])
+
+    def test_retrain_refuses_a_run_without_a_trained_child(self, tmp_path: Path) -> None:
+        limit = ["--recipe", "max_params=1"]
+        finish("search", "--out", tmp_path / "run", "--budget", "3", *TINY, *limit)
+        with pytest.raises(SystemExit, match="no child that was trained to the end"):
+            main(["retrain", str(tmp_path / "run")])
+
+
+def _no_network(dataset: str, data_dir: Path, train: bool) -> Any:
+    from nas_gym import DataError
+
+    raise DataError(f"{dataset} is missing or damaged in the data root {data_dir}")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_the_winner_of_the_main_job_reaches_98_5_percent_on_the_test_set(tmp_path: Path) -> None:
+    run = tmp_path / "digits"
+    finish("search", "--out", run, "--budget", "60", "--workers", "2")
+    finish("retrain", run, "--seeds", "3", "--workers", "2")
+    (row,) = json.loads((run / "retrained.json").read_text())["children"]
+    assert row["test_top1_mean"] >= 0.985
