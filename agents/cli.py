@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -171,6 +172,8 @@ COMMANDS = (
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; exits with 0, 1 (bad input), 2 (bad usage), 130 or 143."""
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())  # for module:name, as with python -m
     try:
         command: Any = tyro.cli(
             COMMANDS,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import platform
 import shlex
 import signal
@@ -17,7 +19,7 @@ from rich.table import Table
 
 import nas_gym
 from agents import AGENTS
-from agents.episodes import ledger
+from agents.episodes import ledger, spending
 from agents.progress import Progress
 from agents.report import anytime, top
 from agents.results import program, write_results
@@ -102,24 +104,28 @@ def check_env_id(env_id: str) -> None:
     Raises:
         ValueError: The message says what there is.
     """
+    module, _, name = env_id.rpartition(":")
     try:
-        gym.spec(env_id)
+        if module:
+            importlib.import_module(module)
+        gym.spec(name)
     except (gym.error.Error, ModuleNotFoundError) as error:
         known = [i for i, s in gym.registry.items() if "nas_gym" in str(s.entry_point)]
         raise ValueError(unknown("environment", env_id, known)) from error
 
 
-def make_env(config: SearchConfig, num_envs: int, run: RunDirectory) -> Any:
-    """The vector environment that the search plays."""
-    return gym.make_vec(
-        config.env,
-        num_envs=num_envs,
-        evaluator={"name": "pool", "workers": config.workers},
-        store=str(run.store_path),
-        run=run.run,
-        data_dir=config.data_dir,
+def make_env(config: SearchConfig, num_envs: int | None, run: RunDirectory) -> Any:
+    """The environment that the search plays: a vector one, unless ``num_envs`` is None."""
+    arguments = {
+        "evaluator": {"name": "pool", "workers": config.workers},
+        "store": str(run.store_path),
+        "run": run.run,
+        "data_dir": config.data_dir,
         **config.env_options,
-    )
+    }
+    if num_envs is None:
+        return gym.make(config.env, **arguments)
+    return gym.make_vec(config.env, num_envs=num_envs, **arguments)
 
 
 def search(config: SearchConfig, console: Console) -> list[Evaluation]:
@@ -132,7 +138,7 @@ def search(config: SearchConfig, console: Console) -> list[Evaluation]:
         KeyboardInterrupt, Terminated: After the workers are stopped; what ended is on record.
     """
     torch.set_num_threads(1)  # the controller is small, and the children need the cores
-    agent_class, num_envs, context = _checked(config)
+    agent_class, num_envs, context = _checked(config)  # nothing is written before
     run = RunDirectory(config.out)
     resumed = run.create_or_resume({**config.record(), "context": context})
     env = logger = None
@@ -140,12 +146,17 @@ def search(config: SearchConfig, console: Console) -> list[Evaluation]:
         with _sigterm_raises():
             env = make_env(config, num_envs, run)
             logger = ScalarLog(run.path)
-            agent = agent_class(env, seed=config.seed, logger=logger, **config.agent_options)
+            options = dict(config.agent_options)
+            if "logger" in inspect.signature(agent_class).parameters:
+                options["logger"] = logger
+            agent = agent_class(env, seed=config.seed, **options)
             _announce(config, run, resumed, console)
             with Progress(console, config.budget) as progress:
                 ledger(env).watchers.append(progress.update)
-                agent.learn(config.budget)
-            agent.save(str(run.path / "agent.pt"))
+                with spending(env, config.budget):  # stops an agent that does not stop itself
+                    agent.learn(config.budget)
+            if hasattr(agent, "save"):
+                agent.save(str(run.path / "agent.pt"))
     finally:
         for held in (env, logger):
             if held is not None:
@@ -156,11 +167,12 @@ def search(config: SearchConfig, console: Console) -> list[Evaluation]:
     return evaluations
 
 
-def _checked(config: SearchConfig) -> tuple[Any, int, dict[str, Any]]:
+def _checked(config: SearchConfig) -> tuple[Any, int | None, dict[str, Any]]:
     """Find what is wrong with the options before anything is written.
 
     Returns:
-        The agent's class, the architectures it writes at a time, and what results depend on.
+        The agent's class, the architectures it writes at a time (None if it plays a single
+        environment), and what results depend on.
     """
     try:
         check_env_id(config.env)
@@ -169,7 +181,9 @@ def _checked(config: SearchConfig) -> tuple[Any, int, dict[str, Any]]:
         context = dict(ledger(probe).context)
         try:
             agent_class(probe, seed=config.seed, **config.agent_options)
-            num_envs = agent_class.num_envs(**config.agent_options)
+            num_envs = None
+            if hasattr(agent_class, "num_envs"):
+                num_envs = agent_class.num_envs(**config.agent_options)
         except TypeError as error:
             raise ValueError(f"agent {config.agent}: {error}") from error
         probe.close()
