@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -200,6 +201,8 @@ def _is_user_error(error: BaseException) -> bool:
     from nas_gym.store import ReplayError, StoreError
     from nas_gym.tasks import DataError
 
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
     return isinstance(
         error, UsageError | SetupError | RunError | StoreError | ReplayError | DataError
     )

@@ -228,12 +228,10 @@ def _counts(evaluations: Sequence[Evaluation], children: list[Evaluation]) -> st
     if not children:
         return ""
     good = [child.val_accuracy for child in children if child.ok]
-    recalled = sum(child.source == "recalled" for child in children)
     figures = {
         "proposals": f"{len(evaluations):,}",
         "distinct children": f"{len(children):,}",
         "repeats, free": f"{len(evaluations) - len(children):,}",
-        "recalled, not trained": f"{recalled:,}",
     }
     text = ""
     if len(good) > 1:

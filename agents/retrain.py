@@ -27,6 +27,7 @@ from nas_gym.child import DESCRIPTION, load_child
 from nas_gym.evaluation import Evaluation
 from nas_gym.evaluators import worker
 from nas_gym.evaluators.worker_pool import WorkerPool
+from nas_gym.search_spaces import format_layer
 from nas_gym.tasks import Split
 from nas_gym.training import Diverged, Images, Scores, Trainer, score
 
@@ -217,7 +218,7 @@ def _row(
     top1, top5 = [s.top1 for s in scores], [s.top5 for s in scores if s.top5 is not None]
     return {
         "rank": rank,
-        "architecture": str(child.architecture),
+        "architecture": " | ".join(map(format_layer, child.architecture.layers)),
         "folder": str(folders[0].parent),
         "val_accuracy": child.val_accuracy,
         "test_top1": top1,

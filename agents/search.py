@@ -27,6 +27,7 @@ from agents.run_directory import RunDirectory
 from agents.scalars import ScalarLog
 from nas_gym._resolve import resolve, unknown
 from nas_gym.evaluation import Evaluation
+from nas_gym.search_spaces import format_layer
 
 
 class SetupError(Exception):
@@ -207,7 +208,7 @@ def summarise(config: SearchConfig, evaluations: list[Evaluation], console: Cons
             f"{e.params:,}" if e.params is not None else "",
             f"{e.macs:,}" if e.macs is not None else "",
             f"{e.seconds:.1f}",
-            str(e.architecture),
+            " | ".join(map(format_layer, e.architecture.layers)),
         )
     console.print(table)
     if not best:

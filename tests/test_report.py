@@ -316,14 +316,13 @@ def test_page_of_a_search() -> None:
     assert "Test results" not in page
 
 
-def test_page_counts_repeats_and_recalled_apart() -> None:
+def test_page_counts_repeats_apart() -> None:
     children = [child(1, 0.5), child(2, 0.6).recalled(), child(2, 0.6).recalled()]
     page, _ = render(children)
     for name, count in (
         ("proposals", "3"),
         ("distinct children", "2"),
         ("repeats, free", "1"),
-        ("recalled, not trained", "1"),
     ):
         assert f"<dt>{name}</dt><dd>{count}</dd>" in page
 
