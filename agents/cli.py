@@ -218,7 +218,10 @@ def _stopped(arguments: Sequence[str] | None, code: int) -> None:
         f"\nstopped; every finished child is on record. Go on with:\n"
         f"{program()} {shlex.join(words)}",
         file=sys.stderr,
+        flush=True,
     )
+    if arguments is None:
+        os._exit(code)  # all is closed; taking torch down in good order can take seconds
     sys.exit(code)
 
 

@@ -6,6 +6,7 @@ import math
 import os
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -63,7 +64,7 @@ class SmallLock(Lock):
 def closeness(architecture: Architecture, seed: int = 0) -> float:
     """Share of the dials, and of the neighbouring pairs of dials, that are right."""
     right = [layer[0] == best for layer, best in zip(architecture.layers, OPTIMUM, strict=True)]
-    pairs = [a and b for a, b in zip(right, right[1:], strict=False)]
+    pairs = [a and b for a, b in pairwise(right)]
     return (sum(right) + sum(pairs)) / (2 * STEPS - 1)
 
 

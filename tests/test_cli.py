@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -10,7 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +41,10 @@ def start(*arguments: str | Path, **kwargs: Any) -> subprocess.Popen[str]:
 
 
 def finish(*arguments: str | Path) -> str:
-    process = start(*arguments)
-    out, err = process.communicate(timeout=240)
-    assert process.returncode == 0, err
-    return out
+    """Run a command to its end in this process, which saves the start of another; its output."""
+    with redirect_stdout(io.StringIO()) as out:
+        main([str(argument) for argument in arguments])
+    return out.getvalue()
 
 
 def wait_for_evaluations(process: subprocess.Popen[str], run: Path, count: int) -> None:
@@ -260,15 +261,6 @@ def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
         assert name in out
 
 
-@pytest.fixture
-def quiet_threads() -> Iterator[None]:
-    """A search in this process sets the thread count; tests after it should not notice."""
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.mark.usefixtures("quiet_threads")
 class TestWrongInput:
     @pytest.mark.parametrize(
         ("arguments", "words"),

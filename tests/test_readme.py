@@ -10,7 +10,6 @@ from pathlib import Path
 
 import gymnasium as gym
 import pytest
-import torch
 
 from agents.cli import main
 
@@ -28,9 +27,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         (tmp_path / name).write_text(code)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    threads = torch.get_num_threads()
     yield tmp_path
-    torch.set_num_threads(threads)
     gym.registry.pop("me/Stripes-v0", None)
     for name in FILES:
         sys.modules.pop(Path(name).stem, None)
