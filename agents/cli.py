@@ -27,10 +27,14 @@ class Search:
         str, arg(help="Agent; nas-gym agents lists them. Your own: module:callable.")
     ] = "reinforce"
     budget: Annotated[int, arg(help="Distinct children to train.")] = 60
-    workers: Annotated[int, arg(help="Children trained side by side.")] = 1
+    workers: Annotated[
+        int | None,
+        arg(metavar="N", help="Children trained side by side; else one per core (one on a card)."),
+    ] = None
     seed: Annotated[int, arg(help="Seed of the agent.")] = 0
     data_dir: Annotated[
-        str | None, arg(help="Data root; else $NAS_GYM_DATA, else ~/.cache/nas-gym.")
+        str | None,
+        arg(metavar="FOLDER", help="Data root; else $NAS_GYM_DATA, else ~/.cache/nas-gym."),
     ] = None
     search_space: Annotated[str, arg(help="layer_cnn, plain_cnn, or your own: module:Class.")] = (
         "layer_cnn"
@@ -42,9 +46,11 @@ class Search:
     reward_options: Annotated[
         Options, arg(metavar="NAME=VALUE ...", help="Its options, e.g. target=1e6 cost=macs.")
     ] = ()
-    epochs: Annotated[int | None, arg(help="Epochs of a child; else the task's own.")] = None
+    epochs: Annotated[
+        int | None, arg(metavar="N", help="Epochs of a child; else the task's own.")
+    ] = None
     train_images: Annotated[
-        int | None, arg(help="Training images of a child; else the task's own.")
+        int | None, arg(metavar="N", help="Training images of a child; else the task's own.")
     ] = None
     recipe: Annotated[
         Options, arg(metavar="NAME=VALUE ...", help="Other recipe fields, e.g. peak_lr=0.005.")
@@ -56,7 +62,8 @@ class Search:
     device: Annotated[str, arg(help="Where children train: cpu, cuda, auto.")] = "cpu"
     child_seed: Annotated[int, arg(help="Seed of every child's training.")] = 0
     store: Annotated[
-        str | None, arg(help="A store to share between runs; else one in the run directory.")
+        str | None,
+        arg(metavar="FILE", help="A store to share between runs; else one in the run directory."),
     ] = None
 
     def run(self) -> None:
@@ -76,8 +83,9 @@ class Search:
             if options := _options(texts, flag):
                 env_options[name] = {"name": env_options[name], **options}
         env_options |= {"recipe": recipe, "device": self.device, "train_seed": self.child_seed}
-        if self.budget < 1 or self.workers < 1:
-            raise UsageError("--budget and --workers must be at least 1")
+        workers = _workers(self.workers, self.device)
+        if self.budget < 1:
+            raise UsageError(f"--budget must be at least 1, got {self.budget}")
         config = SearchConfig(
             env=self.env,
             agent=self.agent,
@@ -86,7 +94,7 @@ class Search:
             out=self.out,
             env_options=env_options,
             agent_options=_options(self.agent_options, "--agent-options"),
-            workers=self.workers,
+            workers=workers,
             data_dir=self.data_dir,
             store=None if self.store is None else str(Path(self.store).absolute()),
         )
@@ -101,17 +109,32 @@ class Retrain:
     run_dir: Annotated[Positional[Path], arg(metavar="RUN", help="The run directory.")]
     top: Annotated[int, arg(help="Architectures to retrain, best validation first.")] = 1
     seeds: Annotated[int, arg(help="Trainings of each.")] = 3
-    epochs: Annotated[int | None, arg(help="Epochs; else four times the search's.")] = None
-    workers: Annotated[int, arg(help="Trainings side by side.")] = 1
-    data_dir: Annotated[str | None, arg(help="Data root; else that of the search.")] = None
+    epochs: Annotated[
+        int | None, arg(metavar="N", help="Epochs; else four times the search's.")
+    ] = None
+    workers: Annotated[
+        int | None, arg(metavar="N", help="Trainings side by side; else one per core.")
+    ] = None
+    data_dir: Annotated[
+        str | None, arg(metavar="FOLDER", help="Data root; else that of the search.")
+    ] = None
 
     def run(self) -> None:
         """Retrain and print the test results."""
         from agents.retrain import RetrainConfig, retrain, summarise
 
         console = _console()
+        for name in ("top", "seeds", "epochs"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"--{name} must be at least 1, got {value}")
         config = RetrainConfig(
-            self.run_dir, self.top, self.seeds, self.epochs, self.workers, self.data_dir
+            self.run_dir,
+            self.top,
+            self.seeds,
+            self.epochs,
+            _workers(self.workers, "cpu"),
+            self.data_dir,
         )
         summarise(retrain(config, console), console)
 
@@ -237,6 +260,12 @@ def _options(texts: Options, flag: str) -> dict[str, Any]:
         except ValueError:
             options[name] = {"None": None, "True": True, "False": False}.get(value, value)
     return options
+
+
+def _workers(asked: int | None, device: str) -> int:
+    if asked is not None and asked < 1:
+        raise UsageError(f"--workers must be at least 1, got {asked}")
+    return asked or (len(os.sched_getaffinity(0)) if device == "cpu" else 1)
 
 
 def _console() -> Any:

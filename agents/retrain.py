@@ -66,9 +66,6 @@ def retrain(config: RetrainConfig, console: Console) -> list[dict[str, Any]]:
     Raises:
         RunError: There is nothing to retrain.
     """
-    for name in ("top", "seeds", "workers"):
-        if getattr(config, name) < 1:
-            raise ValueError(f"--{name} must be at least 1, got {getattr(config, name)}")
     run = RunDirectory.existing(config.run)
     run.lock()
     try:

@@ -39,6 +39,6 @@ def resolve(name: str, known: Mapping[str, Any], kind: str) -> Any:
 def unknown(kind: str, name: object, known: Iterable[str]) -> str:
     """One sentence for a name that is not known: what is wrong and what would be right."""
     names = sorted(known)
-    close = difflib.get_close_matches(str(name), names, n=1)
+    close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.75)
     hint = f"did you mean {close[0]!r}? " if close else ""
     return f"unknown {kind} {name!r}; {hint}there are: {', '.join(names)}"

@@ -262,7 +262,7 @@ class TestReinforce:
     @pytest.mark.parametrize(
         ("options", "words"),
         [
-            ({"recipe": "zoph"}, "did you mean 'zoph2016'"),
+            ({"recipe": "zop2016"}, "did you mean 'zoph2016'"),
             ({"learning_rat": 0.1}, "did you mean 'learning_rate'"),
             ({"learning_rate": 0.0}, "learning_rate of reinforce must be above 0"),
             ({"batch_size": 1}, "batch_size of reinforce must be at least 2"),
