@@ -27,9 +27,10 @@ from nas_gym.child import DESCRIPTION, load_child
 from nas_gym.evaluation import Evaluation
 from nas_gym.evaluators import worker
 from nas_gym.evaluators.worker_pool import WorkerPool
+from nas_gym.images import Images
 from nas_gym.search_spaces import format_layer
 from nas_gym.tasks import Split
-from nas_gym.training import Diverged, Images, Scores, Trainer, score
+from nas_gym.training import Diverged, Scores, Trainer, score
 
 EPOCH_FACTOR = 4  # default epochs of a retraining, over those of the search
 

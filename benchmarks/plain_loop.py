@@ -17,8 +17,9 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from nas_gym import Architecture, Recipe, SearchSpace, Task
+from nas_gym.images import Images
 from nas_gym.tasks import Split
-from nas_gym.training import SCORE_BATCH, Images
+from nas_gym.training import SCORE_BATCH
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 

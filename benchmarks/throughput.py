@@ -27,9 +27,10 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks.plain_loop import Switches, train
 from nas_gym import Architecture, Recipe, SearchSpace, Task, Trainer
 from nas_gym.cost import measure
+from nas_gym.images import Images
 from nas_gym.search_spaces import make_search_space
 from nas_gym.tasks import Split, load_task
-from nas_gym.training import Images, fit
+from nas_gym.training import fit
 
 PLAIN, ONCE, TRAINER = "plain loop", "validated once", "nas_gym trainer"
 LADDER: dict[str, Switches | None] = {

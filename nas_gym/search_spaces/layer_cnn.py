@@ -25,7 +25,7 @@ from nas_gym.search_spaces.blocks import (
 OPERATIONS = ("identity", "conv3", "conv5", "separable3", "separable5", "max_pool", "average_pool")
 POOLS = ("max_pool", "average_pool")
 REGULARISATIONS = ("none", "batch_norm", "batch_norm_dropout")
-DROPOUT = 0.1
+DROPOUT = 0.1  # of whole channels: neighbouring pixels tell the same (Tompson et al. 2015)
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class LayerCNN(SearchSpace):
                 modules += _convolution(operation, channels, width, regularisation != "none")
                 modules.append(ACTIVATIONS[activation]())
                 if regularisation == "batch_norm_dropout":
-                    modules.append(nn.Dropout(DROPOUT))
+                    modules.append(nn.Dropout2d(DROPOUT))
                 channels = width
         return nn.Sequential(*modules, GlobalAveragePool(), nn.Linear(channels, self.num_classes))
 
