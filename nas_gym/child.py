@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 from pathlib import Path
@@ -89,15 +90,18 @@ def load_child(folder: str | Path) -> Normalized:
     try:
         description = json.loads((folder / DESCRIPTION).read_text())
         weights = (folder / WEIGHTS).read_bytes()
-    except (OSError, ValueError) as error:
+        digest, options = description["weights_sha256"], dict(description["search_space"])
+        architecture = Architecture.from_json(json.dumps(description["architecture"]))
+        shape, classes = tuple(options.pop("input_shape")), options.pop("num_classes")
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{folder} holds no saved child: {error}") from error
-    if hashlib.sha256(weights).hexdigest() != description["weights_sha256"]:
+    if hashlib.sha256(weights).hexdigest() != digest:
         raise ValueError(f"{folder / WEIGHTS} is damaged: its sha256 is not the recorded one")
-    options = dict(description["search_space"])
-    shape, classes = tuple(options.pop("input_shape")), options.pop("num_classes")
     space = make_search_space(options, shape, classes)
-    architecture = Architecture.from_json(json.dumps(description["architecture"]))
     channels = [0.0] * shape[0]
     model = Normalized(space.build(architecture), channels, channels)
-    model.load_state_dict(torch.load(folder / WEIGHTS, weights_only=True))
+    try:
+        model.load_state_dict(torch.load(io.BytesIO(weights), weights_only=True))
+    except Exception as error:  # of a file that is not its own, torch raises nearly anything
+        raise ValueError(f"{folder / WEIGHTS} holds no weights of this child") from error
     return model.eval()

@@ -197,7 +197,7 @@ class Store:
             )
         ((state,),) = database.execute("PRAGMA quick_check(1)")
         if state != "ok":
-            raise StoreError(f"the store {self.path} is damaged: {state}")
+            raise StoreError(f"the store {self.path} is damaged: {' '.join(state.split())}")
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -212,6 +212,8 @@ class Store:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
+        if self._lock_file.closed:
+            raise StoreError(f"the store {self.path} is closed")
         fcntl.flock(self._lock_file, fcntl.LOCK_EX)
         try:
             yield

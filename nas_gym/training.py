@@ -1,8 +1,7 @@
 """One child's training: the hot path.
 
-The whole data set lies in memory as one tensor, batches are cut out of it with one gather that
-crops and mirrors on the way, images are channels-last from end to end, and nothing waits for the
-device before an epoch is over.
+The whole data set lies in memory as one tensor (see `nas_gym.images`), images are channels-last
+from end to end, and nothing waits for the device before an epoch is over.
 """
 
 from __future__ import annotations
@@ -14,11 +13,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 
 from nas_gym.cost import measure
 from nas_gym.evaluation import Evaluation, Status
+from nas_gym.images import Images
 from nas_gym.recipe import Precision, Recipe
 from nas_gym.search_spaces.base import Architecture, SearchSpace
 from nas_gym.tasks.base import Split, Task
@@ -47,74 +47,6 @@ class Scores:
     top1: float
     top5: float | None
     loss: float
-
-
-class Images:
-    """A split on a device, normalised and augmented batch by batch.
-
-    Args:
-        split: The labelled images.
-        statistics: Per-channel mean and standard deviation to normalise with.
-        device: Where batches are needed.
-        augmentation: As in `Recipe`.
-    """
-
-    def __init__(
-        self,
-        split: Split,
-        statistics: tuple[list[float], list[float]],
-        device: torch.device,
-        augmentation: str = "none",
-    ) -> None:
-        self.height, self.width = split.images.shape[1:3]
-        self.labels = split.labels.to(device)
-        images = split.images.to(device)
-        self.pad = (0, 0)
-        self.mirror = augmentation == "crop_flip"
-        if augmentation != "none":
-            self.pad = (max(1, self.height // 8), max(1, self.width // 8))
-            images = F.pad(images, (0, 0, self.pad[1], self.pad[1], self.pad[0], self.pad[0]))
-        self.images = images
-        mean, std = (torch.tensor(values, device=device) for values in statistics)
-        self.scale, self.shift = 1 / std, -mean / std
-        self.rows = torch.arange(self.height, device=device)
-        self.columns = torch.arange(self.width, device=device)
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def ordered(self, size: int, limit: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches in order, neither cropped nor mirrored."""
-        top, left = self.pad
-        plain = self.images[:limit, top : top + self.height, left : left + self.width]
-        yield from zip(
-            map(self._normalised, plain.split(size)), self.labels[:limit].split(size), strict=True
-        )
-
-    def shuffled(self, size: int, random: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-        """One epoch of augmented batches; a last, smaller one is left out (unless it is all)."""
-        count, device = len(self), self.labels.device
-        order = torch.randperm(count, generator=random).to(device)
-        draws = [
-            torch.randint(high, (count,), generator=random).to(device)
-            for high in (2 * self.pad[0] + 1, 2 * self.pad[1] + 1, 2)
-        ]
-        for start in range(0, max(1, count - size + 1), size):
-            chosen = order[start : start + size]
-            if self.pad == (0, 0):
-                images = self.images[chosen]
-            else:
-                top, left, flip = (draw[start : start + size, None] for draw in draws)
-                rows = top + self.rows
-                columns = left + self.columns
-                if self.mirror:
-                    columns = torch.where(flip == 1, columns.flip(1), columns)
-                images = self.images[chosen[:, None, None], rows[:, :, None], columns[:, None]]
-            yield self._normalised(images), self.labels[chosen]
-
-    def _normalised(self, images: Tensor) -> Tensor:
-        # (N, H, W, C) seen as (N, C, H, W) is channels-last, with one channel too
-        return torch.addcmul(self.shift, images.to(torch.float32), self.scale).permute(0, 3, 1, 2)
 
 
 @dataclass(frozen=True)
@@ -335,7 +267,7 @@ def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 def _recompute_batch_norm(model: nn.Module, images: Images, recipe: Recipe) -> None:
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    if not norms or recipe.bn_images == 0:
+    if not norms or min(recipe.bn_images, len(images)) < 2:  # one image has no variance
         return
     model.eval()
     for norm in norms:

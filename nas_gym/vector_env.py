@@ -90,15 +90,23 @@ class NASVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]]):
     ) -> tuple[
         Observation, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]
     ]:
-        """Answer one decision of each architecture; the last one trains all children."""
+        """Answer one decision of each architecture; the last one trains all children.
+
+        Raises:
+            BudgetExhausted: The ledger's budget does not allow all distinct children.
+            RuntimeError: That ended the episode, and `reset` was not called.
+        """
         actions = np.asarray(actions, dtype=np.int64)
         if actions.shape != (self.num_envs,):
             raise ValueError(f"need {self.num_envs} actions, got shape {actions.shape}")
         if actions.min() < 0 or actions.max() >= self.search_space.num_actions:
             raise ValueError(f"actions must be 0 to {self.search_space.num_actions - 1}")
+        steps = len(self.search_space.decisions)
+        if self._actions.shape[1] == steps:
+            raise RuntimeError("the episode is over: call reset() first")
         self._actions = np.concatenate([self._actions, actions[:, None]], axis=1)
         rewards = np.zeros(self.num_envs)
-        done = np.full(self.num_envs, self._actions.shape[1] == len(self.search_space.decisions))
+        done = np.full(self.num_envs, self._actions.shape[1] == steps)
         never = np.zeros(self.num_envs, dtype=np.bool_)
         observation = encode(self.search_space, self._actions)
         if not done[0]:

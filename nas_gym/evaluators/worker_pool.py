@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import shutil
 import signal
 import threading
@@ -23,7 +24,8 @@ from pathlib import Path
 from typing import Any
 
 START_TIMEOUT = 300.0  # seconds; a first worker imports torch, on a busy machine that takes long
-PRELOAD = ["nas_gym.evaluators.worker"]
+# The optimisers import torch._dynamo when first used: seconds that every worker would pay.
+PRELOAD = ["nas_gym.evaluators.worker", "torch._dynamo"]
 
 
 class WorkerDied(Exception):
@@ -99,7 +101,7 @@ class WorkerPool:
                 while queue and idle:
                     slot, index = idle.pop(), queue.popleft()
                     tries[index] += 1
-                    future = slot.submit(function, calls[index])
+                    future = slot.submit(_call, (function, calls[index]))
                     running[future] = (slot, index, time.monotonic())
                 done = self._wait(running, timeout)
                 for future in done:
@@ -195,6 +197,18 @@ def _prepare(scratch: str | None, setup: Callable[..., None], arguments: tuple[A
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
     setup(*arguments)
+
+
+def _call(function: Callable[..., Any], call: tuple[Any, ...]) -> Any:
+    """What runs in a worker. An exception that cannot travel would look like a dead process."""
+    try:
+        return function(*call)
+    except Exception as error:
+        try:
+            pickle.loads(pickle.dumps(error))
+        except Exception:
+            raise RuntimeError(f"{type(error).__name__}: {error}") from error
+        raise
 
 
 def _end_with_parent(scratch: str | None) -> None:
