@@ -90,3 +90,7 @@ def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(importlib.import_module(f"nas_gym.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'nas_gym' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

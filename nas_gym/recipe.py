@@ -27,7 +27,7 @@ class Recipe:
 
     Attributes:
         epochs: Passes over the training images.
-        batch_size: Images per step.
+        batch_size: Images per step; at least 2, as batch norm needs a variance.
         train_images: Train on the first so many images in class-interleaved order; None for all.
         optimizer: ``adamw``, or ``sgd`` with Nesterov momentum.
         peak_lr: Highest learning rate.
@@ -68,13 +68,13 @@ class Recipe:
     version: int = RECIPE_VERSION
 
     def __post_init__(self) -> None:
-        for name, low in (("epochs", 1), ("batch_size", 1), ("threads", 1), ("bn_images", 0)):
+        for name, low in (("epochs", 1), ("batch_size", 2), ("threads", 1), ("bn_images", 0)):
             _require(self, name, _whole(getattr(self, name)), "a whole number")
             _require(self, name, getattr(self, name) >= low, f"at least {low}")
-        for name in ("train_images", "max_params", "max_macs"):
+        for name, low in (("train_images", 2), ("max_params", 1), ("max_macs", 1)):
             value = getattr(self, name)
             _require(self, name, value is None or _whole(value), "a whole number or None")
-            _require(self, name, value is None or value >= 1, "at least 1, or None")
+            _require(self, name, value is None or value >= low, f"at least {low}, or None")
         for name in ("max_memory_mb", "time_limit"):
             value = getattr(self, name)
             _require(self, name, value is None or _number(value), "a number or None")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from nas_gym.evaluation import Evaluation, rank
 from nas_gym.evaluators.base import Evaluator, OnResult, seeds_for
 from nas_gym.search_spaces.base import Architecture
 from nas_gym.store import Store, evaluation_key
+
+Child: TypeAlias = tuple[Architecture, int]  # what is trained, and with which seed
 
 STALL = 1_000  # repeats in a row after which a search is over
 
@@ -51,7 +53,7 @@ class Ledger:
         self.recalled = 0
         self.best: Evaluation | None = None
         self.watchers: list[Callable[[Ledger, Evaluation], None]] = []
-        self._known: dict[tuple[Architecture, int], Evaluation] = {}
+        self._known: dict[Child, Evaluation] = {}
         self._idle = 0
 
     @property
@@ -80,16 +82,23 @@ class Ledger:
             asked = asked[: asked.index(fresh[left])]
             fresh = fresh[:left]
         self._record_proposals(asked, fresh)
-        if fresh:
-            self._evaluate_new(fresh)
+        places: dict[Child, list[int]] = {}
+        for index, child in enumerate(asked):
+            places.setdefault(child, []).append(index)
+
+        def tell(child: Child) -> None:
+            if on_result is not None:
+                for index in places[child]:
+                    on_result(index, self._known[child])
+
+        for child in [child for child in places if child in self._known]:
+            tell(child)
+        self._evaluate_new(fresh, tell)
         results = [self._known[child] for child in asked]
         if over:
             raise BudgetExhausted(f"the budget of {self.budget} distinct children is spent")
         if self.budget is not None and self._idle >= STALL:
             raise BudgetExhausted(f"the last {self._idle} proposals were all known already")
-        if on_result is not None:
-            for index, result in enumerate(results):
-                on_result(index, result)
         return results
 
     def close(self) -> None:
@@ -98,9 +107,7 @@ class Ledger:
         if self.store is not None:
             self.store.close()
 
-    def _record_proposals(
-        self, asked: list[tuple[Architecture, int]], fresh: list[tuple[Architecture, int]]
-    ) -> None:
+    def _record_proposals(self, asked: list[Child], fresh: list[Child]) -> None:
         if self.store is not None and self.run is not None:
             context = self.context
             keys = [evaluation_key(child, context, seed) for child, seed in asked]
@@ -109,9 +116,9 @@ class Ledger:
         self.repeats += len(asked) - len(fresh)
         self._idle = 0 if fresh else self._idle + len(asked)
 
-    def _evaluate_new(self, fresh: list[tuple[Architecture, int]]) -> None:
+    def _evaluate_new(self, fresh: list[Child], tell: Callable[[Child], None]) -> None:
         context = self.context if self.store is not None else {}
-        unknown: list[tuple[Architecture, int]] = []
+        unknown: list[Child] = []
         for child in fresh:
             found = None
             if self.store is not None:
@@ -121,6 +128,7 @@ class Ledger:
             else:
                 self.recalled += 1
                 self._enter(child, found)
+                tell(child)
 
         def finished(index: int, evaluation: Evaluation) -> None:
             child = unknown[index]
@@ -128,6 +136,7 @@ class Ledger:
                 key = evaluation_key(child[0], context, child[1])
                 evaluation = self.store.put(key, context, evaluation)
             self._enter(child, evaluation)
+            tell(child)
 
         if unknown:
             self.inner.evaluate(
@@ -136,7 +145,7 @@ class Ledger:
                 finished,
             )
 
-    def _enter(self, child: tuple[Architecture, int], evaluation: Evaluation) -> None:
+    def _enter(self, child: Child, evaluation: Evaluation) -> None:
         self._known[child] = evaluation
         self.distinct += 1
         if evaluation.ok and (self.best is None or rank(evaluation) > rank(self.best)):

@@ -65,7 +65,10 @@ class Architecture:
         """
         try:
             value = json.loads(text)
-            return cls(str(value["space"]), tuple(_freeze(layer) for layer in value["layers"]))
+            layers = tuple(_freeze(layer) for layer in value["layers"])
+            if not all(isinstance(layer, tuple) for layer in layers):
+                raise TypeError("a layer is a list")
+            return cls(str(value["space"]), layers)
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"not an architecture in JSON: {text[:80]!r}") from error
 

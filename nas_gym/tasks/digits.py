@@ -16,7 +16,9 @@ from nas_gym.tasks.base import DataError, Split, Task, split_by_class
 FILE = Path(__file__).with_name("data") / "digits.csv.gz"
 SHA256 = "09f66e6debdee2cd2b5ae59e0d6abbb73fc2b0e0185d2e1957e9ebb51e23aa22"
 
-RECIPE = Recipe(epochs=10, batch_size=32, peak_lr=0.01)
+# Chosen among 12 (epochs, batch size, learning rate) by the mean validation accuracy of 14 random
+# architectures: as accurate as ten epochs at half the rate.
+RECIPE = Recipe(epochs=6, batch_size=32, peak_lr=0.02)
 
 
 def digits(data_dir: Path | None = None) -> Task:
