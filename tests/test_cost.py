@@ -74,7 +74,7 @@ def test_counts_equal_those_made_by_hand(
 def test_memory_is_that_of_weights_and_activations(optimizer: Any, copies: int) -> None:
     """Of a network that is all weights, or all activations, the estimate is nearly exact."""
     heavy = helpers.Probe((1, 100, 100), 10)
-    recipe = helpers.tiny(optimizer=optimizer, max_memory_mb=1e6, batch_size=1)
+    recipe = helpers.tiny(optimizer=optimizer, max_memory_mb=1e6, batch_size=2)
     cost = measure(heavy, heavy.child("wide"), recipe)
     assert cost.memory_mb == pytest.approx(cost.params * copies * 4 / 2**20, rel=0.15)
 

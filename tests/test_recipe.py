@@ -13,7 +13,7 @@ NAN, INFINITE = float("nan"), float("inf")
 
 BAD: dict[str, list[Any]] = {
     "epochs": [0, -1, 1.5, "3", None, True],
-    "batch_size": [0, 2.0, None],
+    "batch_size": [0, 1, 2.0, None],
     "train_images": [0, -5, 1.5, "all"],
     "optimizer": ["adam", None, 3, []],
     "peak_lr": [0, -0.1, NAN, INFINITE, "0.1", None, True],
