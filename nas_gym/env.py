@@ -180,7 +180,9 @@ class NASEnv(gym.Env[Observation, Any]):
         self.search_space = make_search_space(search_space, loaded.input_shape, loaded.num_classes)
         trainer = Trainer(loaded, self.search_space, loaded.recipe.replaced(recipe or {}), device)
         self.trainer = trainer
-        ready = not isinstance(evaluator, str | Mapping) and isinstance(evaluator, Evaluator)
+        ready = not isinstance(evaluator, str | Mapping | type)
+        if ready and not isinstance(evaluator, Evaluator):
+            raise ValueError(f"evaluator {evaluator!r} lacks context, evaluate or close")
         return evaluator if ready else make_evaluator(evaluator, trainer)
 
     @property
