@@ -287,10 +287,11 @@ def _autocast(device: torch.device, precision: str) -> torch.autocast:
 
 @contextmanager
 def _isolated(device: torch.device, threads: int) -> Iterator[None]:
-    """The child's own random state and thread count; the caller's come back afterwards."""
+    """The child's own random state, thread count and deterministic convolutions, for a while."""
     before = torch.get_num_threads()
     cards = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=cards):
+    exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)
+    with torch.random.fork_rng(devices=cards), exact:
         torch.set_num_threads(threads)
         try:
             yield
