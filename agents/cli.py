@@ -22,7 +22,17 @@ class Search:
     """Search for an architecture; the same command again resumes the run."""
 
     out: Annotated[Path, arg(help="Run directory; it is made.")]
-    env: Annotated[str, arg(help="Environment id; nas-gym envs lists them.")] = "nas_gym/Digits-v0"
+    env: Annotated[
+        str | None,
+        arg(metavar="ID", help="Environment; nas-gym envs lists them. Else nas_gym/Digits-v0."),
+    ] = None
+    task: Annotated[
+        str | None,
+        arg(metavar="TASK", help="Your own data: folder:PATH or module:function."),
+    ] = None
+    task_options: Annotated[
+        Options, arg(metavar="NAME=VALUE ...", help="Its options, e.g. size=64 channels=1.")
+    ] = ()
     agent: Annotated[
         str, arg(help="Agent; nas-gym agents lists them. Your own: module:callable.")
     ] = "reinforce"
@@ -68,6 +78,7 @@ class Search:
 
     def run(self) -> None:
         """Search, print the best and what to do next."""
+        import nas_gym
         from agents.search import SearchConfig, search, summarise
 
         recipe = _options(self.recipe, "--recipe")
@@ -82,12 +93,17 @@ class Search:
             flag = "--space-options" if name == "search_space" else "--reward-options"
             if options := _options(texts, flag):
                 env_options[name] = {"name": env_options[name], **options}
+        if self.task is not None:
+            task = {"name": self.task, **_options(self.task_options, "--task-options")}
+            env_options["task"] = task if self.task_options else self.task
+        elif self.task_options:
+            raise UsageError("--task-options needs a --task")
         env_options |= {"recipe": recipe, "device": self.device, "train_seed": self.child_seed}
         workers = _workers(self.workers, self.device)
         if self.budget < 1:
             raise UsageError(f"--budget must be at least 1, got {self.budget}")
         config = SearchConfig(
-            env=self.env,
+            env=self.env or (nas_gym.CUSTOM if self.task else "nas_gym/Digits-v0"),
             agent=self.agent,
             budget=self.budget,
             seed=self.seed,
@@ -167,6 +183,7 @@ class Envs:
 
         for env_id in nas_gym.ENVIRONMENTS:
             print(f"{env_id:28} task {gym.spec(env_id).kwargs['task']}, reward by real training")
+        print(f"{nas_gym.CUSTOM:28} your own: --task folder:PATH or --task module:function")
 
 
 @dataclass(frozen=True)

@@ -63,12 +63,16 @@ ENVIRONMENTS = {
 }
 
 
-def register_task(env_id: str, task: str, **kwargs: Any) -> None:
+CUSTOM = "nas_gym/Custom-v0"  # any task: gym.make(CUSTOM, task="folder:leaves")
+
+
+def register_task(env_id: str, task: str | None, **kwargs: Any) -> None:
     """Register an environment for a task of one's own.
 
     Args:
         env_id: The new id, e.g. ``"me/Leaves-v0"``.
-        task: ``"package.module:function"`` (it returns a `Task`), or ``"folder:PATH"``.
+        task: ``"package.module:function"`` (it returns a `Task`), or ``"folder:PATH"``; None
+            where every `gym.make` names its own.
         **kwargs: Defaults for other arguments of `NASEnv`, of JSON types.
     """
     gymnasium.register(
@@ -82,8 +86,9 @@ def register_task(env_id: str, task: str, **kwargs: Any) -> None:
 
 for _id, _task in ENVIRONMENTS.items():
     register_task(_id, _task)
+register_task(CUSTOM, None)
 
-__all__ = ["ENVIRONMENTS", "__version__", "register_task", *_HOMES]
+__all__ = ["CUSTOM", "ENVIRONMENTS", "__version__", "register_task", *_HOMES]
 
 
 def __getattr__(name: str) -> Any:

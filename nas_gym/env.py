@@ -90,7 +90,7 @@ class NASEnv(gym.Env[Observation, Any]):
 
     | parameter | type | default | description |
     |---|---|---|---|
-    | `task` | str or Task | by id | name, `module:function`, or `folder:PATH` |
+    | `task` | str, dict or Task | by id | name, `module:function`, or `folder:PATH` |
     | `search_space` | str or dict | `"layer_cnn"` | name, `module:Class`, or name and options |
     | `reward` | str, dict, callable | `"accuracy"` | as above |
     | `recipe` | dict or None | None | changes to the task's own `Recipe` |
@@ -125,7 +125,7 @@ class NASEnv(gym.Env[Observation, Any]):
 
     def __init__(
         self,
-        task: str | Task | None = None,
+        task: str | Mapping[str, Any] | Task | None = None,
         search_space: str | Mapping[str, Any] | type[SearchSpace] | SearchSpace = "layer_cnn",
         reward: str | Mapping[str, Any] | Callable[[Evaluation], float] = "accuracy",
         recipe: Mapping[str, Any] | None = None,
@@ -161,7 +161,7 @@ class NASEnv(gym.Env[Observation, Any]):
 
     def _make(
         self,
-        task: str | Task | None,
+        task: str | Mapping[str, Any] | Task | None,
         search_space: Any,
         recipe: Mapping[str, Any] | None,
         evaluator: Any,
@@ -171,8 +171,9 @@ class NASEnv(gym.Env[Observation, Any]):
         if task is None:
             if not isinstance(search_space, SearchSpace) or not isinstance(evaluator, Evaluator):
                 raise ValueError(
-                    "without a task, search_space must be a SearchSpace object and evaluator an "
-                    "Evaluator object; usually an id such as nas_gym/Digits-v0 names the task"
+                    "no task is named: give one, as task='folder:PATH' or 'module:function' "
+                    "(without one, search_space must be a SearchSpace object and evaluator an "
+                    "Evaluator object)"
                 )
             self.search_space = search_space
             return evaluator

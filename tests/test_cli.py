@@ -15,8 +15,10 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import nas_gym
 from agents import AGENTS
@@ -201,6 +203,24 @@ class TestSearch:
         assert not (tmp_path / "two" / "store.sqlite").exists()
 
 
+def test_a_folder_of_images_is_searched_and_retrained(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    for split, count in (("train", 30), ("test", 10)):
+        for label in ("dark", "light"):
+            folder = tmp_path / "shades" / split / label
+            folder.mkdir(parents=True)
+            for number in range(count):
+                pixels = random.integers(0, 100, (12, 12)) + 150 * (label == "light")
+                Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number}.png")
+    task = ["--task", f"folder:{tmp_path / 'shades'}", "--task-options", "size=8", "channels=1"]
+    run = tmp_path / "run"
+    finish("search", "--out", run, "--budget", "3", "--epochs", "4", "--workers", "2", *task)
+    finish("retrain", run, "--seeds", "1", "--workers", "1")
+    (row,) = json.loads((run / "retrained.json").read_text())["children"]
+    assert row["test_top1_mean"] > 0.9
+    assert row["test_top5_mean"] is None
+
+
 class TestRetrain:
     def test_reports_mean_and_spread_of_the_test_scores(self, retrained: Path) -> None:
         value = json.loads((retrained / "retrained.json").read_text())
@@ -257,7 +277,7 @@ def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
     main(["envs"])
     main(["agents"])
     out = capsys.readouterr().out
-    for name in (*nas_gym.ENVIRONMENTS, *AGENTS):
+    for name in (*nas_gym.ENVIRONMENTS, nas_gym.CUSTOM, *AGENTS):
         assert name in out
 
 
@@ -285,6 +305,10 @@ class TestWrongInput:
             (["--agent-options", "recipe=zoph"], "there are: default, zoph2016"),
             (["--agent-options", "lr=1"], "unknown option of reinforce 'lr'"),
             (["--agent", "random", "--agent-options", "lr=1"], "agent random"),
+            (["--env", "nas_gym/Custom-v0"], "no task is named"),
+            (["--task", "folder:nowhere"], "there is no image folder nowhere"),
+            (["--task", "diggits"], "did you mean 'digits'"),
+            (["--task-options", "size=3"], "--task-options needs a --task"),
             (["--budget", "0"], "at least 1"),
             (["--workers", "0"], "at least 1"),
         ],

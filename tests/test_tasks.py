@@ -440,6 +440,17 @@ def test_a_folder_becomes_a_task(folder: Path, channels: int) -> None:
     assert counts(task.open_test()) == [3, 3]
 
 
+def test_a_folder_takes_its_options_by_name(folder: Path) -> None:
+    task = load_task({"name": f"folder:{folder}", "size": 12, "channels": 1})
+    assert task.input_shape == (1, 12, 12)
+    with pytest.raises(ValueError, match="unexpected keyword argument 'sise'"):
+        load_task({"name": f"folder:{folder}", "sise": 12})
+    with pytest.raises(ValueError, match="unexpected keyword argument 'size'"):
+        load_task({"name": "digits", "size": 12})
+    with pytest.raises(ValueError, match="needs a name"):
+        load_task({"size": 12})
+
+
 def test_a_folder_without_train_has_no_test_set(folder: Path) -> None:
     task = load_task(f"folder:{folder / 'train'}")
     assert len(task.train) == 16

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from nas_gym._resolve import resolve
 from nas_gym.tasks.base import DataError, Split, Task
@@ -32,26 +35,36 @@ def data_root(data_dir: str | Path | None = None) -> Path:
     return Path(chosen).expanduser()
 
 
-def load_task(name: str, data_dir: str | Path | None = None) -> Task:
+def load_task(spec: str | Mapping[str, Any], data_dir: str | Path | None = None) -> Task:
     """Load a task, once per process.
 
     Args:
-        name: A name in `TASKS`; ``"package.module:function"``, called with the data root;
-            or ``"folder:PATH"`` for an image folder.
+        spec: A name in `TASKS`; ``"package.module:function"``, called with the data root;
+            ``"folder:PATH"`` for an image folder (see `from_folder`); or a mapping with such a
+            ``"name"`` and options, e.g. ``{"name": "folder:leaves", "size": 64}``.
         data_dir: The data root; see `data_root`.
 
     Raises:
-        ValueError: There is no task of that name.
+        ValueError: There is no task of that name, or it does not have these options.
         DataError: Its data is missing or damaged.
     """
-    return _load(name, data_root(data_dir))
+    options = dict(spec) if isinstance(spec, Mapping) else {"name": spec}
+    name = options.pop("name", None)
+    if not isinstance(name, str):
+        raise ValueError(f"a task needs a name, got {spec!r}")
+    return _load(name, data_root(data_dir), json.dumps(options, sort_keys=True))
 
 
 @lru_cache(maxsize=4)
-def _load(name: str, root: Path) -> Task:
-    if name.startswith("folder:"):
-        return from_folder(name.removeprefix("folder:"))
-    task = resolve(name, TASKS, "task")(root)
+def _load(name: str, root: Path, options_json: str) -> Task:
+    options = json.loads(options_json)
+    folder = name.removeprefix("folder:") if name.startswith("folder:") else None
+    make = from_folder if folder is not None else resolve(name, TASKS, "task")
+    try:
+        inspect.signature(make).bind(folder or root, **options)
+    except TypeError as error:
+        raise ValueError(f"task {name!r}: {error}") from error
+    task = make(folder or root, **options)
     if not isinstance(task, Task):
         raise ValueError(f"{name} must return a nas_gym.Task, it returned {type(task).__name__}")
     return task
