@@ -343,7 +343,7 @@ def test_without_a_task_the_parts_must_be_ready() -> None:
     env = NASEnv(search_space=space, evaluator=helpers.table())
     assert play(env, [0, 0, 0, 0])[1]["status"] == "ok"
     for kwargs in ({}, {"search_space": space}, {"evaluator": helpers.table()}):
-        with pytest.raises(ValueError, match="without a task"):
+        with pytest.raises(ValueError, match="no task is named"):
             NASEnv(**kwargs)
 
 
