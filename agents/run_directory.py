@@ -17,7 +17,7 @@ CONFIG, STORE = "config.json", "store.sqlite"
 
 # What may differ when a run is resumed: it changes how long a run goes on or how fast it is,
 # never what it asks for.
-FREE = ("budget", "workers", "data_dir", "versions", "run", "store")
+FREE = ("budget", "workers", "data_dir", "versions", "run")
 
 
 class RunError(Exception):

@@ -354,6 +354,7 @@ class TestWrongInput:
             (["--seed", "3", "--search-space", "plain_cnn"], "search_space.name was 'layer_cnn'"),
             (["--seed", "3", "--reward", "accuracy_cubed"], "reward was 'accuracy' and is now"),
             (["--seed", "3", "--child-seed", "1"], "train_seed was 0 and is now 1"),
+            (["--seed", "3", "--store", "/tmp/other.sqlite"], "store was None and is now"),
             (["--seed", "3", "--agent-options", "units=8"], "agent_options.units was None"),
         ],
     )
