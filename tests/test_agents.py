@@ -231,6 +231,7 @@ class TestReinforce:
         assert (config.layers, config.units, config.learning_rate) == (2, 35, 6e-4)
         assert (config.init, config.clip, config.baseline) == (0.08, None, "moving_average")
         assert (config.epochs, config.unique, config.entropy_weight) == (1, False, 0.0)
+        assert config.reward_transform == "none"  # the environment's reward is cubed, once
         agent = REINFORCE(lock_env(), seed=0, recipe="zoph2016")
         values = torch.cat([p.flatten() for p in agent.controller.parameters()])
         assert -0.08 <= values.min() < -0.07
