@@ -62,6 +62,11 @@ ENVIRONMENTS = {
     "nas_gym/CIFAR10-v0": "cifar10",
 }
 
+# Tables that hold the results of every network of a space; with a task= it is trained instead.
+BENCHMARKS = {
+    "nas_gym/NASBenchMacro-v0": "nas_bench_macro",
+    "nas_gym/NASBench201-v0": "nas_bench_201",
+}
 
 CUSTOM = "nas_gym/Custom-v0"  # any task: gym.make(CUSTOM, task="folder:leaves")
 
@@ -87,8 +92,14 @@ def register_task(env_id: str, task: str | None, **kwargs: Any) -> None:
 for _id, _task in ENVIRONMENTS.items():
     register_task(_id, _task)
 register_task(CUSTOM, None)
+for _id, _table in BENCHMARKS.items():
+    gymnasium.register(
+        _id,
+        entry_point=f"nas_gym.tables:make_{_table}",
+        vector_entry_point=f"nas_gym.tables:make_{_table}_vector",
+    )
 
-__all__ = ["CUSTOM", "ENVIRONMENTS", "__version__", "register_task", *_HOMES]
+__all__ = ["BENCHMARKS", "CUSTOM", "ENVIRONMENTS", "__version__", "register_task", *_HOMES]
 
 
 def __getattr__(name: str) -> Any:

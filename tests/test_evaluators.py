@@ -195,6 +195,8 @@ def test_a_table_gives_numbers_or_whole_evaluations() -> None:
     assert result == Evaluation(NARROW, "ok", val_accuracy=1.0, seed=9, source="table")
     assert type(result.val_accuracy) is float
     assert evaluator.context != TableEvaluator(helpers.score).context
+    placed = TableEvaluator(helpers.score, "mine", SPACE)
+    assert placed.context == {"table": "mine", "search_space": SPACE.describe()}
 
 
 @pytest.mark.parametrize("name", EVALUATORS)

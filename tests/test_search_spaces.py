@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import itertools
 import pickle
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import helpers
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from torch import nn
 
 from nas_gym.search_spaces import (
@@ -20,11 +21,14 @@ from nas_gym.search_spaces import (
     Architecture,
     Choice,
     LayerCNN,
+    NASBench201,
+    NASBenchMacro,
     PlainCNN,
     SearchSpace,
     format_layer,
     make_search_space,
 )
+from nas_gym.search_spaces.base import Actions
 
 Shape = tuple[int, int, int]
 
@@ -38,12 +42,28 @@ SMALL: dict[str, tuple[Shape, dict[str, Any]]] = {
     "plain_cnn": ((1, 4, 4), {"depth": 2, "filters": [8, 16]}),
 }
 
+# Networks of these spaces are built quicker so; `test_tables.py` builds them as they are.
+QUICK: dict[str, dict[str, Any]] = {
+    "nas_bench_macro": {"stem_width": 8, "head_width": 16},
+    "nas_bench_201": {"channels": 4, "cells": 1},
+}
+
+MOST = 3_000  # architectures that are few enough to build all of them
+
+# A decision of these never has a choice that is another one under another name: networks are
+# equal there by what was chosen at different places.
+ALWAYS_DISTINCT = {"nas_bench_macro"}
+WITHOUT_POOLS = {"nas_bench_macro"}
+
+# What is canonical does not depend on the input here, so fewer random ones of each shape do.
+SHAPELESS = {"nas_bench_macro", "nas_bench_201"}
+
 every_space = pytest.mark.parametrize("name", SEARCH_SPACES)
 every_shape = pytest.mark.parametrize("shape", SHAPES, ids=lambda s: "x".join(map(str, s)))
 
 
 def make(name: str, shape: Shape = (1, 8, 8), **options: Any) -> SearchSpace:
-    return make_search_space({"name": name, **options}, shape, CLASSES)
+    return make_search_space({"name": name, **QUICK.get(name, {}), **options}, shape, CLASSES)
 
 
 def small(name: str) -> SearchSpace:
@@ -86,7 +106,7 @@ def test_decisions_are_named_uniquely_and_offer_distinct_choices(name: str) -> N
 def test_ten_thousand_random_sequences_decode(name: str, shape: Shape) -> None:
     space = make(name, shape)
     seen: dict[str, Architecture] = {}
-    for actions in random_actions(space, 10_000):
+    for actions in random_actions(space, 2_000 if name in SHAPELESS else 10_000):
         architecture = space.decode(actions)
         text = architecture.to_json()
         assert seen.setdefault(text, architecture) == architecture
@@ -95,6 +115,7 @@ def test_ten_thousand_random_sequences_decode(name: str, shape: Shape) -> None:
     assert len(seen) > 1_000
 
 
+@settings(deadline=None)  # a space may prepare itself on first use
 @given(data=st.data(), space=st.sampled_from(spaces()))
 def test_decoding_is_pure_and_wraps_around(data: st.DataObject, space: SearchSpace) -> None:
     length = len(space.decisions)
@@ -189,7 +210,40 @@ def test_the_mask_marks_exactly_the_distinct_actions(name: str, shape: Shape) ->
                 f"{one} and {other} after {prefix} always write the same network"
             )
         masked_out += len(hidden)
-    assert masked_out > 0
+    assert (masked_out == 0) == (name in ALWAYS_DISTINCT)
+
+
+@every_space
+@every_shape
+def test_masks_of_a_batch_are_those_of_its_rows(name: str, shape: Shape) -> None:
+    space = make(name, shape)
+    for length in range(len(space.decisions) + 1):
+        prefixes = random_actions(space, 20, seed=length)[:, :length]
+        masks = space.masks(prefixes)
+        assert (masks.dtype, masks.shape) == (np.bool_, (20, space.num_actions))
+        np.testing.assert_array_equal(masks, [space.mask(prefix) for prefix in prefixes])
+        assert space.masks(prefixes[:0]).shape == (0, space.num_actions)
+
+
+@dataclass(frozen=True)
+class Cautious(LayerCNN):
+    """Masks of its own."""
+
+    def mask(self, actions: Actions) -> NDArray[np.bool_]:
+        mask = np.ones(self.num_actions, dtype=np.bool_)
+        mask[list(actions)] = False  # no action twice
+        return mask
+
+
+def test_masks_are_fixed_only_where_nothing_chosen_matters() -> None:
+    alone = {"name": "nas_bench_201", "merge_isomorphic": False}
+    assert make_search_space(alone, (1, 8, 8), 10).fixed_masks
+    assert make("nas_bench_macro").fixed_masks
+    for space in (*map(make, ("layer_cnn", "plain_cnn", "nas_bench_201")), Cautious((1, 8, 8), 10)):
+        assert not space.fixed_masks, space
+        drawn = random_actions(space, 20)
+        masks = [space.masks(drawn[:, :length]) for length in range(len(space.decisions))]
+        assert any((rows != rows[0]).any() for rows in masks)
 
 
 @every_space
@@ -208,7 +262,7 @@ def test_every_architecture_can_be_written_with_allowed_actions(name: str) -> No
     reached = {space.decode(prefix) for prefix in prefixes}
     everything = {space.decode(a) for a in itertools.product(*map(range, space.sizes.tolist()))}
     assert reached == everything
-    assert len(prefixes) < np.prod(space.sizes)
+    assert (len(prefixes) == np.prod(space.sizes)) == (name in ALWAYS_DISTINCT)
 
 
 # ---------------------------------------------------------------- canonical form
@@ -216,11 +270,18 @@ def test_every_architecture_can_be_written_with_allowed_actions(name: str) -> No
 
 @every_space
 def test_architectures_differ_exactly_if_their_networks_do(name: str) -> None:
-    """All architectures of a small space, built: as many networks as architectures."""
+    """All architectures of a small space, built: as many networks as architectures.
+
+    Where they are too many, a sample of them.
+    """
     space = small(name)
     product = itertools.product(*map(range, space.sizes.tolist()))
-    everything = {space.decode(actions) for actions in product}
-    assert 10 < len(everything) < 3_000
+    everything = list(dict.fromkeys(space.decode(actions) for actions in product))
+    assert len(everything) > 10
+    if len(everything) > MOST:
+        assert name in SHAPELESS
+        chosen = np.random.default_rng(0).choice(len(everything), 100, replace=False)
+        everything = [everything[index] for index in chosen]
     assert len({structure(space, architecture) for architecture in everything}) == len(everything)
 
 
@@ -228,7 +289,8 @@ def test_architectures_differ_exactly_if_their_networks_do(name: str) -> None:
 @every_shape
 def test_random_architectures_differ_exactly_if_their_networks_do(name: str, shape: Shape) -> None:
     space = make(name, shape)
-    architectures = {space.decode(actions) for actions in random_actions(space, 100, seed=5)}
+    count = 10 if name in SHAPELESS else 100
+    architectures = {space.decode(actions) for actions in random_actions(space, count, seed=5)}
     networks = {structure(space, architecture) for architecture in architectures}
     assert len(networks) == len(architectures)
 
@@ -238,6 +300,8 @@ Pair = tuple[SearchSpace, list[Choice], list[Choice]]
 CONV: list[Choice] = ["conv3", 32, "gelu", "batch_norm"]
 NOTHING: list[Choice] = ["identity", 16, "relu", "none"]
 POOL: list[Choice] = ["max_pool", 16, "relu", "none"]
+NONE, K3, K5 = "identity", "mb3_k3", "mb6_k5"
+SKIP, CONV1, CONV3, POOL3 = "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3"
 AVERAGE: list[Choice] = ["average_pool", 64, "silu", "batch_norm_dropout"]
 
 EQUAL: dict[str, Pair] = {
@@ -283,6 +347,26 @@ EQUAL: dict[str, Pair] = {
         [8, 5, "valid", 8, 1, "same", 8, 5, "same"],
         [8, 5, "valid", 8, 1, "valid", 8, 5, "valid"],
     ),
+    "an identity later in a stage": (
+        NASBenchMacro((3, 32, 32), 10),
+        [K3, NONE, K3, K5, NONE, K3, NONE, K5],
+        [K3, NONE, K3, NONE, K5, K3, K5, NONE],
+    ),
+    "a skip is what it skips from": (
+        NASBench201((3, 32, 32), 10),
+        [SKIP, "none", CONV3, "none", "none", CONV1],
+        ["none", CONV3, "none", "none", "none", CONV1],
+    ),
+    "edges from nothing": (
+        NASBench201((3, 32, 32), 10),
+        ["none", CONV3, CONV1, SKIP, POOL3, "none"],
+        ["none", CONV1, "none", SKIP, "none", "none"],
+    ),
+    "order of a sum": (
+        NASBench201((3, 32, 32), 10),
+        [SKIP, CONV1, CONV3, "none", "none", SKIP],
+        [SKIP, CONV3, CONV1, "none", "none", SKIP],
+    ),
 }
 
 DIFFERENT: dict[str, Pair] = {
@@ -299,6 +383,26 @@ DIFFERENT: dict[str, Pair] = {
         PlainCNN((1, 5, 5), 10, 1),
         [8, 5, "same"],
         [8, 5, "valid"],
+    ),
+    "an identity at the head of a stage": (
+        NASBenchMacro((3, 32, 32), 10),
+        [K3, NONE, K3, K5, NONE, K3, NONE, K5],
+        [K3, NONE, NONE, K3, K5, K3, NONE, K5],
+    ),
+    "order of blocks": (
+        NASBenchMacro((3, 32, 32), 10),
+        [K3, NONE, K3, K5, K3, K3, NONE, K5],
+        [K3, NONE, K3, K3, K5, K3, NONE, K5],
+    ),
+    "cells that are trained apart": (
+        NASBench201((3, 32, 32), 10, merge_isomorphic=False),
+        [SKIP, CONV1, CONV3, "none", "none", SKIP],
+        [SKIP, CONV3, CONV1, "none", "none", SKIP],
+    ),
+    "another operation of an edge": (
+        NASBench201((3, 32, 32), 10),
+        [SKIP, CONV1, CONV3, "none", "none", SKIP],
+        [SKIP, CONV1, CONV3, "none", "none", POOL3],
     ),
     "padding of a 3x3 kernel": (PlainCNN((1, 8, 8), 10, 1), [8, 3, "same"], [8, 3, "valid"]),
 }
@@ -370,19 +474,20 @@ def test_no_pooling_layer_is_without_effect(name: str, shape: Shape) -> None:
     pools = nn.MaxPool2d | nn.AvgPool2d
     checked = 0
 
-    def changes_the_size(_: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
+    def does_something(module: Any, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
         nonlocal checked
         checked += 1
-        assert inputs[0].shape != output.shape
+        smooths = module.stride == 1 and module.kernel_size > 1 and inputs[0][0, 0].numel() > 1
+        assert smooths or inputs[0].shape != output.shape
 
     for actions in random_actions(space, 10, seed=2):
         with torch.device("meta"):
             model = space.build(space.decode(actions)).eval()
         for module in model.modules():
             if isinstance(module, pools):
-                module.register_forward_hook(changes_the_size)
+                module.register_forward_hook(does_something)
         model(torch.empty(1, *shape, device="meta"))
-    assert checked > 0 or max(shape) <= 8
+    assert checked > 0 or max(shape) <= 8 or name in WITHOUT_POOLS
 
 
 @every_space
@@ -424,6 +529,12 @@ def test_shapes_that_are_no_image_are_refused(name: str, shape: tuple[int, ...])
         ("plain_cnn", {"kernel_sizes": [-1]}, ["kernel_sizes", "-1"]),
         ("layer_cnn", {"dept": 3}, ["layer_cnn", "dept"]),
         ("plain_cnn", {"widths": [3]}, ["plain_cnn", "widths"]),
+        ("nas_bench_macro", {"stem_width": 0}, ["stem_width", "0"]),
+        ("nas_bench_macro", {"head_width": -1}, ["head_width", "-1"]),
+        ("nas_bench_macro", {"depth": 8}, ["nas_bench_macro", "depth"]),
+        ("nas_bench_201", {"channels": 0}, ["channels", "0"]),
+        ("nas_bench_201", {"cells": "five"}, ["cells", "five"]),
+        ("nas_bench_201", {"nodes": 4}, ["nas_bench_201", "nodes"]),
         ("layer_cmm", {}, ["'layer_cmm'", "did you mean 'layer_cnn'?", "plain_cnn"]),
         ("zzz", {}, ["'zzz'", "there are: ", "layer_cnn", "plain_cnn", "module:name"]),
         ("helpers:Nothing", {}, ["helpers", "'Nothing'"]),
@@ -484,6 +595,15 @@ def test_the_documented_decisions_are_there() -> None:
     layer, plain = LayerCNN((1, 8, 8), 10), PlainCNN((1, 8, 8), 10)
     assert (len(layer.decisions), layer.num_actions) == (24, 7)
     assert (len(plain.decisions), plain.num_actions) == (12, 4)
+    macro, cell = NASBenchMacro((1, 8, 8), 10), NASBench201((1, 8, 8), 10)
+    assert (len(macro.decisions), macro.num_actions) == (8, 3)
+    assert (len(cell.decisions), cell.num_actions) == (6, 5)
+    assert [d.kind == "reduction" for d in macro.decisions] == [
+        *(True, False),
+        *(True, False, False),
+        *(True, False, False),
+    ]
+    assert [d.name for d in cell.decisions][:3] == ["node1<-node0", "node2<-node0", "node2<-node1"]
     assert [d.kind for d in layer.decisions[:4]] == [
         "operation",
         "width",

@@ -10,34 +10,37 @@ import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
 
-from nas_gym import NASVectorEnv
+from nas_gym import BENCHMARKS, NASVectorEnv
 from nas_gym.evaluators import BudgetExhausted
 
 DIGITS = "nas_gym/Digits-v0"
 SMALL = {"name": "plain_cnn", "depth": 1}
 
 
+def defaults(env_id: str) -> dict[str, Any]:
+    table = {} if env_id in BENCHMARKS else {"evaluator": "helpers:table"}
+    return {"data_dir": str(conftest.DATA), **table}
+
+
 def make(env_id: str = DIGITS, num_envs: int = 3, **kwargs: Any) -> NASVectorEnv:
-    defaults = {"evaluator": "helpers:table", "data_dir": str(conftest.DATA)}
-    env = gym.make_vec(env_id, num_envs=num_envs, **(defaults | kwargs))
+    env = gym.make_vec(env_id, num_envs=num_envs, **(defaults(env_id) | kwargs))
     assert isinstance(env, NASVectorEnv)
     return env
 
 
 def reference(env_id: str, num_envs: int, **kwargs: Any) -> SyncVectorEnv:
     """Gymnasium's own vector of single environments."""
-    defaults = {"evaluator": "helpers:table", "data_dir": str(conftest.DATA)}
     return SyncVectorEnv(
-        [lambda: gym.make(env_id, **(defaults | kwargs)).unwrapped] * num_envs,
+        [lambda: gym.make(env_id, **(defaults(env_id) | kwargs)).unwrapped] * num_envs,
         autoreset_mode=AutoresetMode.SAME_STEP,
     )
 
 
 def same(one: Any, other: Any, path: str = "") -> None:
-    """Equal values, types and dtypes, down to the last array; but for the seconds."""
+    """Equal values, types and dtypes, down to the last array, and dicts in the same order."""
     if isinstance(one, dict):
-        assert one.keys() == other.keys(), path
-        for name in one.keys() - {"seconds", "_seconds"}:
+        assert list(one) == list(other), path
+        for name in one:
             same(one[name], other[name], f"{path}/{name}")
     elif isinstance(one, tuple):
         for index, (a, b) in enumerate(zip(one, other, strict=True)):
@@ -62,7 +65,9 @@ def same(one: Any, other: Any, path: str = "") -> None:
 def test_it_equals_gymnasiums_vector_of_single_environments(
     env_id: str, seed_policy: str, seed: Any
 ) -> None:
-    kwargs = {"search_space": {"name": "layer_cnn", "depth": 2}, "seed_policy": seed_policy}
+    kwargs: dict[str, Any] = {"seed_policy": seed_policy}
+    if env_id not in BENCHMARKS:
+        kwargs["search_space"] = {"name": "layer_cnn", "depth": 2}
     ours, theirs = make(env_id, **kwargs), reference(env_id, 3, **kwargs)
     assert ours.single_action_space == theirs.single_action_space
     assert ours.single_observation_space == theirs.single_observation_space
@@ -72,8 +77,8 @@ def test_it_equals_gymnasiums_vector_of_single_environments(
     same(ours.reset(seed=seed), theirs.reset(seed=seed))
     random = np.random.default_rng(0)
     episodes = 0
-    for _ in range(3 * 8 + 3):
-        actions = random.integers(7, size=3)
+    for _ in range(3 * len(ours.search_space.decisions) + 3):
+        actions = random.integers(ours.search_space.num_actions, size=3)
         here, there = ours.step(actions), theirs.step(actions)
         for index, name in enumerate(("observation", "reward", "terminated", "truncated", "info")):
             same(here[index], there[index], name)
@@ -84,6 +89,32 @@ def test_it_equals_gymnasiums_vector_of_single_environments(
     same(ours.reset(), theirs.reset())
     ours.close()
     theirs.close()
+
+
+@pytest.mark.parametrize("num_envs", [1, 2, 5])
+def test_final_infos_are_what_gymnasium_makes_of_those_of_the_copies(
+    env_id: str, num_envs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Copy by copy, with the method that every vector environment of Gymnasium inherits."""
+    env = make(env_id, num_envs)
+    told: list[tuple[Any, Any, Any]] = []
+    final_infos = env._final_infos
+
+    def note(observations: Any, masks: Any, infos: Any) -> dict[str, Any]:
+        told.append((observations, masks, infos))
+        return final_infos(observations, masks, infos)
+
+    monkeypatch.setattr(env, "_final_infos", note)
+    env.reset(seed=0)
+    for step in range(len(env.search_space.decisions)):
+        *_, infos = env.step(np.arange(num_envs) * (step + 1) % env.search_space.num_actions)
+    ((observations, masks, ended),) = told
+    expected: dict[str, Any] = {}
+    for index, (observation, mask, info) in enumerate(zip(observations, masks, ended, strict=True)):
+        final = {"final_obs": observation, "final_info": {"action_mask": mask, **info}}
+        expected = env._add_info(expected, final, index)
+    same({name: infos[name] for name in expected}, expected)
+    assert list(infos) == [*expected, "action_mask", "_action_mask"]
 
 
 def test_gymnasiums_statistics_work() -> None:

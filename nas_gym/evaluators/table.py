@@ -7,7 +7,7 @@ from typing import Any
 
 from nas_gym.evaluation import Evaluation
 from nas_gym.evaluators.base import OnResult, seeds_for
-from nas_gym.search_spaces.base import Architecture
+from nas_gym.search_spaces.base import Architecture, SearchSpace
 
 
 class TableEvaluator:
@@ -17,18 +17,24 @@ class TableEvaluator:
         look_up: From an architecture and a seed to its validation accuracy in [0, 1], or to a
             whole `Evaluation`.
         name: What the table is called; results are stored under it.
+        space: The search space of the table, for the record.
     """
 
     def __init__(
-        self, look_up: Callable[[Architecture, int], float | Evaluation], name: str = "table"
+        self,
+        look_up: Callable[[Architecture, int], float | Evaluation],
+        name: str = "table",
+        space: SearchSpace | None = None,
     ) -> None:
         self.look_up = look_up
         self.name = name
+        self.space = space
 
     @property
     def context(self) -> Mapping[str, Any]:
-        """The table's name."""
-        return {"table": self.name}
+        """The table's name, and its space where that is known."""
+        known = {} if self.space is None else {"search_space": self.space.describe()}
+        return {"table": self.name, **known}
 
     def evaluate(
         self,

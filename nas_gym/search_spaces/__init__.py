@@ -15,9 +15,13 @@ from nas_gym.search_spaces.base import (
     format_layer,
 )
 from nas_gym.search_spaces.layer_cnn import LayerCNN
+from nas_gym.search_spaces.nas_bench_201 import NASBench201
+from nas_gym.search_spaces.nas_bench_macro import NASBenchMacro
 from nas_gym.search_spaces.plain_cnn import PlainCNN
 
-SEARCH_SPACES: dict[str, type[SearchSpace]] = {space.name: space for space in (LayerCNN, PlainCNN)}
+SEARCH_SPACES: dict[str, type[SearchSpace]] = {
+    space.name: space for space in (LayerCNN, PlainCNN, NASBenchMacro, NASBench201)
+}
 
 __all__ = [
     "SEARCH_SPACES",
@@ -26,6 +30,8 @@ __all__ = [
     "Decision",
     "Layer",
     "LayerCNN",
+    "NASBench201",
+    "NASBenchMacro",
     "PlainCNN",
     "SearchSpace",
     "format_layer",

@@ -186,6 +186,19 @@ class SearchSpace(ABC):
         mask[list(self.redundant(self.choose(actions)))] = False
         return mask
 
+    @cached_property
+    def fixed_masks(self) -> bool:
+        """Whether the mask of a decision is the same whatever was chosen before."""
+        own = type(self)
+        return own.redundant is SearchSpace.redundant and own.mask is SearchSpace.mask
+
+    def masks(self, actions: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """`mask` of B prefixes of one length: ``(B, t)`` to ``(B, num_actions)``."""
+        if self.fixed_masks and len(actions):
+            return np.repeat(self.mask(actions[0])[None], len(actions), axis=0)
+        rows = [self.mask(row) for row in actions]
+        return np.array(rows, dtype=np.bool_).reshape(-1, self.num_actions)
+
     def describe(self) -> dict[str, Any]:
         """The space as JSON, for `make_search_space`: its name and options.
 
