@@ -17,15 +17,46 @@ if TYPE_CHECKING:
 AGENTS: dict[str, tuple[str, str]] = {
     "reinforce": (
         "agents.reinforce:REINFORCE",
-        "LSTM controller and policy gradient (Zoph & Le 2016); recipes default, zoph2016",
+        "LSTM controller and policy gradient (Zoph & Le 2016); recipes default, zoph2016, enas2018",
+    ),
+    "reinforce_categorical": (
+        "agents.reinforce_categorical:ReinforceCategorical",
+        "independent softmaxes and policy gradient (Dong & Yang 2020): no LSTM",
+    ),
+    "ppo": ("agents.ppo:PPO", "Stable-Baselines3's PPO (Schulman et al. 2017)"),
+    "maskable_ppo": (
+        "agents.maskable_ppo:MaskablePPO",
+        "sb3-contrib's PPO with action masks (Huang & Ontanon 2022)",
+    ),
+    "recurrent_ppo": ("agents.recurrent_ppo:RecurrentPPO", "sb3-contrib's PPO with an LSTM"),
+    "a2c": ("agents.a2c:A2C", "Stable-Baselines3's A2C (Mnih et al. 2016)"),
+    "dqn": (
+        "agents.dqn:DQN",
+        "Stable-Baselines3's DQN (Mnih et al. 2015; MetaQNN, Baker et al. 2017)",
     ),
     "random": (
         "agents.random_search:RandomSearch",
         "uniform random search without repeats (Li & Talwalkar 2019)",
     ),
+    "evolution": (
+        "agents.evolution:Evolution",
+        "regularised evolution (Real et al. 2019); recipes default, real2019",
+    ),
+    "local_search": (
+        "agents.local_search:LocalSearch",
+        "first-improvement hill climbing with restarts (White et al. 2021)",
+    ),
+    "surrogate": (
+        "agents.surrogate:Surrogate",
+        "Bayesian optimisation: a Gaussian process and expected improvement (White et al. 2021)",
+    ),
 }
 
-_HOMES = {"REINFORCE": "reinforce", "RandomSearch": "random_search"}
+_HOMES = {
+    name: home.split(":")[0].removeprefix("agents.")
+    for home, _ in AGENTS.values()
+    for name in [home.split(":")[1]]
+}
 
 __all__ = ["AGENTS", *_HOMES]
 

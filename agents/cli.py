@@ -1,4 +1,4 @@
-"""The command line: ``nas-gym search | retrain | report | envs | agents``."""
+"""The command line: ``nas-gym search | compare | retrain | report | envs | agents``."""
 
 from __future__ import annotations
 
@@ -46,9 +46,14 @@ class Search:
         str | None,
         arg(metavar="FOLDER", help="Data root; else $NAS_GYM_DATA, else ~/.cache/nas-gym."),
     ] = None
-    search_space: Annotated[str, arg(help="layer_cnn, plain_cnn, or your own: module:Class.")] = (
-        "layer_cnn"
-    )
+    env_options: Annotated[
+        Options,
+        arg(metavar="NAME=VALUE ...", help="Options of the environment, e.g. dataset=cifar100."),
+    ] = ()
+    search_space: Annotated[
+        str | None,
+        arg(help="layer_cnn, plain_cnn, ..., or your own: module:Class; else the environment's."),
+    ] = None
     space_options: Annotated[
         Options, arg(metavar="NAME=VALUE ...", help="Options of the space, e.g. depth=8.")
     ] = ()
@@ -81,11 +86,10 @@ class Search:
         import nas_gym
         from agents.search import SearchConfig, search, summarise
 
-        recipe = _options(self.recipe, "--recipe")
-        for name in ("epochs", "train_images"):
-            if getattr(self, name) is not None:
-                recipe[name] = getattr(self, name)
-        env_options: dict[str, Any] = {"search_space": self.search_space, "reward": self.reward}
+        recipe = _recipe(self.recipe, self.epochs, self.train_images)
+        env_options: dict[str, Any] = {"reward": self.reward, "train_seed": self.child_seed}
+        if self.search_space is not None or self.space_options:
+            env_options["search_space"] = self.search_space or "layer_cnn"
         for name, texts in (
             ("search_space", self.space_options),
             ("reward", self.reward_options),
@@ -98,7 +102,11 @@ class Search:
             env_options["task"] = task if self.task_options else self.task
         elif self.task_options:
             raise UsageError("--task-options needs a --task")
-        env_options |= {"recipe": recipe, "device": self.device, "train_seed": self.child_seed}
+        if recipe:
+            env_options["recipe"] = recipe
+        if self.device != "cpu":
+            env_options["device"] = self.device
+        env_options |= _options(self.env_options, "--env-options")
         workers = _workers(self.workers, self.device)
         if self.budget < 1:
             raise UsageError(f"--budget must be at least 1, got {self.budget}")
@@ -156,16 +164,97 @@ class Retrain:
 
 
 @dataclass(frozen=True)
-class Report:
-    """Write a run's report and tables again."""
+class Compare:
+    """Compare agents under equal budgets; the same command again resumes, more goes on."""
 
-    run_dir: Annotated[Positional[Path], arg(metavar="RUN", help="The run directory.")]
+    out: Annotated[Path, arg(help="Directory of the comparison; it is made.")]
+    env: Annotated[
+        Options,
+        arg(metavar="ID ...", help="Environments, e.g. nas_gym/NASBench201-v0:dataset=cifar100."),
+    ] = ()
+    agents: Annotated[
+        Options,
+        arg(metavar="AGENT ...", help="Agents, e.g. random,reinforce,reinforce:recipe=zoph2016."),
+    ] = ()
+    budget: Annotated[
+        int | None, arg(metavar="N", help="Distinct children of a run; else 100.")
+    ] = None
+    seeds: Annotated[
+        int | None, arg(metavar="N", help="Runs of every agent in every environment; else 20.")
+    ] = None
+    first_seed: Annotated[int, arg(help="The lowest seed.")] = 0
+    workers: Annotated[
+        int | None, arg(metavar="N", help="Runs side by side; else one per core.")
+    ] = None
+    data_dir: Annotated[
+        str | None,
+        arg(metavar="FOLDER", help="Data root; else $NAS_GYM_DATA, else ~/.cache/nas-gym."),
+    ] = None
+    epochs: Annotated[
+        int | None, arg(metavar="N", help="Epochs of a trained child; else the task's own.")
+    ] = None
+    train_images: Annotated[
+        int | None, arg(metavar="N", help="Training images of a child; else the task's own.")
+    ] = None
+    recipe: Annotated[
+        Options, arg(metavar="NAME=VALUE ...", help="Other recipe fields, e.g. peak_lr=0.005.")
+    ] = ()
+    noise: Annotated[
+        int | None,
+        arg(metavar="K", help="Train each agent's best child K times again: the noise floor."),
+    ] = None
 
     def run(self) -> None:
-        """Write report.html, evaluations.csv and best.json."""
+        """Do the runs, print the result and where the report is."""
+        from agents.compare.command import CompareConfig, compare, show
+        from agents.compare.runs import describe_failures
+
+        for name in ("budget", "seeds", "epochs", "train_images", "noise"):
+            value, low = getattr(self, name), 2 if name == "noise" else 1
+            if value is not None and value < low:
+                flag = name.replace("_", "-")
+                raise UsageError(f"--{flag} must be at least {low}, got {value}")
+        if self.first_seed < 0:
+            raise UsageError(f"--first-seed must be at least 0, got {self.first_seed}")
+        console = _console()
+        config = CompareConfig(
+            out=self.out,
+            environments=self.env,
+            agents=self.agents,
+            budget=self.budget,
+            seeds=self.seeds,
+            first_seed=self.first_seed,
+            workers=_workers(self.workers, "cpu"),
+            data_dir=self.data_dir,
+            recipe=_recipe(self.recipe, self.epochs, self.train_images),
+            noise=self.noise,
+        )
+        results, failed = compare(config, console)
+        show(results, self.out, console)
+        if failed:
+            raise UsageError(describe_failures(failed))
+
+
+@dataclass(frozen=True)
+class Report:
+    """Write the report and the tables of a run or a comparison again."""
+
+    run_dir: Annotated[
+        Positional[Path], arg(metavar="RUN", help="Directory of the run or the comparison.")
+    ]
+
+    def run(self) -> None:
+        """Write report.html and the tables beside it from what is on record."""
+        from agents.compare.directory import Comparison
         from agents.results import write_results
         from agents.run_directory import RunDirectory
 
+        if Comparison.is_one(self.run_dir):
+            from agents.compare.summary import summarise
+
+            summarise(self.run_dir)
+            print(self.run_dir / "report.html")
+            return
         run = RunDirectory.existing(self.run_dir)
         write_results(run, run.evaluations())
         print(run.path / "report.html")
@@ -184,6 +273,8 @@ class Envs:
         for env_id in nas_gym.ENVIRONMENTS:
             print(f"{env_id:28} task {gym.spec(env_id).kwargs['task']}, reward by real training")
         print(f"{nas_gym.CUSTOM:28} your own: --task folder:PATH or --task module:function")
+        for env_id, table in nas_gym.BENCHMARKS.items():
+            print(f"{env_id:28} table {table}; with --task its networks are really trained")
 
 
 @dataclass(frozen=True)
@@ -195,7 +286,7 @@ class Agents:
         from agents import AGENTS
 
         for name, (_, summary) in AGENTS.items():
-            print(f"{name:12} {summary}")
+            print(f"{name:22} {summary}")
 
 
 class UsageError(Exception):
@@ -204,6 +295,7 @@ class UsageError(Exception):
 
 COMMANDS = (
     Annotated[Search, subcommand("search")]
+    | Annotated[Compare, subcommand("compare")]
     | Annotated[Retrain, subcommand("retrain")]
     | Annotated[Report, subcommand("report")]
     | Annotated[Envs, subcommand("envs")]
@@ -277,6 +369,12 @@ def _options(texts: Options, flag: str) -> dict[str, Any]:
         except ValueError:
             options[name] = {"None": None, "True": True, "False": False}.get(value, value)
     return options
+
+
+def _recipe(texts: Options, epochs: int | None, train_images: int | None) -> dict[str, Any]:
+    named = {"epochs": epochs, "train_images": train_images}
+    given = {name: value for name, value in named.items() if value is not None}
+    return _options(texts, "--recipe") | given
 
 
 def _workers(asked: int | None, device: str) -> int:

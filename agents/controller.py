@@ -1,10 +1,9 @@
-"""The recurrent policy: an LSTM that reads its last decision and writes the next."""
+"""The policies of REINFORCE: an LSTM that reads its last decision, and one that reads nothing."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypeAlias
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -24,6 +23,9 @@ class Controller(nn.Module):
         share: Whether heads and embeddings belong to each ``decision``, or to all decisions of
             one ``kind``.
         random: Source of the initial parameters and of every sample.
+        temperature: Divides the logits.
+        tanh_constant: Keeps the logits within this of 0, by a tanh after the temperature
+            (Bello et al. 2017, arXiv 1611.09940); None for no bound.
     """
 
     groups: Tensor
@@ -37,10 +39,14 @@ class Controller(nn.Module):
         init: float,
         share: Sharing,
         random: torch.Generator,
+        temperature: float = 1.0,
+        tanh_constant: float | None = None,
     ) -> None:
         super().__init__()
         self.space = space
         self.random = random
+        self.temperature = temperature
+        self.tanh_constant = tanh_constant
         names = [d.name if share == "decision" else d.kind for d in space.decisions]
         order = {name: index for index, name in enumerate(dict.fromkeys(names))}
         groups = torch.tensor([order[name] for name in names])
@@ -48,8 +54,9 @@ class Controller(nn.Module):
         self.register_buffer("groups", groups, persistent=False)
         # Row 0 of the embedding starts an episode; then come the actions of each group.
         self.register_buffer("inputs", 1 + groups * actions, persistent=False)
-        self.embedding = nn.Embedding(1 + len(order) * actions, units)
-        self.lstm = nn.LSTM(units, units, layers, batch_first=True)
+        with torch.random.fork_rng(devices=()):  # their own initialisation draws from the global
+            self.embedding = nn.Embedding(1 + len(order) * actions, units)
+            self.lstm = nn.LSTM(units, units, layers, batch_first=True)
         self.head_weight = nn.Parameter(torch.empty(len(order), actions, units))
         self.head_bias = nn.Parameter(torch.empty(len(order), actions))
         for parameter in self.parameters():
@@ -70,13 +77,10 @@ class Controller(nn.Module):
         state: tuple[Tensor, Tensor] | None = None
         for step in range(steps):
             output, state = self.lstm(self.embedding(token), state)
-            prefixes = actions[:, :step].numpy()
-            masks[:, step] = torch.from_numpy(
-                np.array([self.space.mask(prefix) for prefix in prefixes])
-            )
+            masks[:, step] = torch.from_numpy(self.space.masks(actions[:, :step].numpy()))
             group = self.groups[step]
             logits = output[:, 0] @ self.head_weight[group].T + self.head_bias[group]
-            logits = logits.masked_fill(~masks[:, step], -torch.inf)
+            logits = self._bounded(logits).masked_fill(~masks[:, step], -torch.inf)
             chosen = torch.multinomial(logits.softmax(1), 1, generator=self.random)
             actions[:, step] = chosen[:, 0]
             token = self.inputs[step] + chosen
@@ -94,7 +98,54 @@ class Controller(nn.Module):
         output, _ = self.lstm(self.embedding(tokens))
         weight, bias = self.head_weight[self.groups], self.head_bias[self.groups]
         logits = torch.einsum("bsu,sau->bsa", output, weight) + bias
-        # A finite number for what is masked keeps 0 * log 0 at 0 in the entropy.
-        logs = logits.masked_fill(~masks, -1e9).log_softmax(2)
-        entropy = -(logs.exp() * logs).sum(2)
-        return logs.gather(2, actions[:, :, None])[:, :, 0], entropy
+        return _score(self._bounded(logits), actions, masks)
+
+    def _bounded(self, logits: Tensor) -> Tensor:
+        if self.temperature != 1.0:
+            logits = logits / self.temperature
+        return logits if self.tanh_constant is None else self.tanh_constant * logits.tanh()
+
+
+class CategoricalPolicy(nn.Module):
+    """One independent softmax per decision: no weights but the logits (Dong & Yang 2020).
+
+    Args:
+        space: The decisions to make.
+        init: Every logit starts uniform in [-init, init].
+        random: Source of the initial logits and of every sample.
+    """
+
+    def __init__(self, space: SearchSpace, init: float, random: torch.Generator) -> None:
+        super().__init__()
+        self.space = space
+        self.random = random
+        self.logits = nn.Parameter(torch.empty(len(space.decisions), space.num_actions))
+        nn.init.uniform_(self.logits, -init, init, generator=random)
+
+    @torch.no_grad()
+    def sample(self, count: int) -> tuple[Tensor, Tensor]:
+        """Write ``count`` architectures at once; see `Controller.sample`."""
+        steps = len(self.space.decisions)
+        actions = torch.zeros(count, steps, dtype=torch.int64)
+        masks = torch.zeros(count, steps, self.space.num_actions, dtype=torch.bool)
+        for step in range(steps):
+            masks[:, step] = torch.from_numpy(self.space.masks(actions[:, :step].numpy()))
+            logits = self.logits[step].masked_fill(~masks[:, step], -torch.inf)
+            chosen = torch.multinomial(logits.softmax(1), 1, generator=self.random)
+            actions[:, step] = chosen[:, 0]
+        return actions, masks
+
+    def log_probabilities(self, actions: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-probabilities and entropies; see `Controller.log_probabilities`."""
+        return _score(self.logits, actions, masks)
+
+
+Policy: TypeAlias = Controller | CategoricalPolicy
+
+
+def _score(logits: Tensor, actions: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-probability of each action and entropy of each decision under masked logits."""
+    # A finite number for what is masked keeps 0 * log 0 at 0 in the entropy.
+    logs = logits.masked_fill(~masks, -1e9).log_softmax(2)
+    entropy = -(logs.exp() * logs).sum(2)
+    return logs.gather(2, actions[:, :, None])[:, :, 0], entropy

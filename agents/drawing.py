@@ -84,7 +84,7 @@ def draw_network(
         shapes.append(_draw_box(box, lines, plain, margin, y, width - 2 * margin, height))
         y += height
     label = f"Architecture of {space}: {len(layers)} layers, {num_classes} classes"
-    return _svg(width, y + margin, label, shapes)
+    return svg(width, y + margin, label, shapes)
 
 
 def _draw_box(
@@ -217,7 +217,7 @@ def draw_curve(
     if len(dots) >= 8:
         lower, _, upper = statistics.quantiles([y for _, y in dots], n=4)
         low = max(low, min(lower - 1.5 * (upper - lower), high))
-    low, high = _padded(low, high, limits)
+    low, high = padded(low, high, limits)
     x_values = [0.0, *(x for x, _ in steps + dots), *crosses]
     x_low, x_high = min(x_values), max(x_values)
     if x_high == x_low:
@@ -232,17 +232,17 @@ def draw_curve(
     def at_y(y: float) -> float:
         return bottom - (min(max(y, low), high) - low) / (high - low) * (bottom - top)
 
-    shapes = [_text(left, 22, y_label, size=12.5, color=INK)]
+    shapes = [text_at(left, 22, y_label, size=12.5, color=INK)]
     for value, name in y_ticks.items():
         y = at_y(value)
         shapes.append(f'<path d="M{left} {y:.1f}H{width - right}" stroke="{GRID}"/>')
-        shapes.append(_text(left - 7, y + 4, name, anchor="end"))
+        shapes.append(text_at(left - 7, y + 4, name, anchor="end"))
     for value, name in x_ticks.items():
         x = at_x(value)
         shapes.append(f'<path d="M{x:.1f} {bottom}v5" stroke="{MUTED}"/>')
-        shapes.append(_text(x, bottom + 19, name, anchor="middle"))
+        shapes.append(text_at(x, bottom + 19, name, anchor="middle"))
     shapes.append(f'<path d="M{left} {bottom}H{width - right}" stroke="{MUTED}"/>')
-    shapes.append(_text((left + width - right) / 2, bottom + 39, x_label, "middle", 12.5, INK))
+    shapes.append(text_at((left + width - right) / 2, bottom + 39, x_label, "middle", 12.5, INK))
     shapes += [_mark("below" if y < low else "dot", at_x(x), at_y(y)) for x, y in dots]
     shapes += [_mark("failed", at_x(x), bottom) for x in crosses]
     if steps:
@@ -252,7 +252,7 @@ def draw_curve(
         shapes.append(f'<path d="{path}" fill="none" stroke="{LINE}" stroke-width="2.2"/>')
         rises = [steps[0], *(new for old, new in itertools.pairwise(steps) if new[1] != old[1])]
         shapes += [_mark("best", at_x(x), at_y(y)) for x, y in rises]
-        shapes.append(_text(width - right, at_y(steps[-1][1]) - 8, label, "end", 13, LINE, "600"))
+        shapes.append(text_at(width - right, at_y(steps[-1][1]) - 8, label, "end", 13, LINE, "600"))
     shown = {
         "line": ("best so far", bool(steps)),
         "dot": ("one child", any(y >= low for _, y in dots)),
@@ -264,12 +264,12 @@ def draw_curve(
         if present:
             shapes += [
                 _mark(kind, x, bottom + (64 if kind == "below" else 60)),
-                _text(x + 12, bottom + 64, name),
+                text_at(x + 12, bottom + 64, name),
             ]
             x += 32 + 6.6 * len(name)
     if x == left + 6:
-        shapes.append(_text(width / 2, (top + bottom) / 2, "nothing to show yet", "middle", 13))
-    return _svg(width, height, f"{y_label} by {x_label}", shapes)
+        shapes.append(text_at(width / 2, (top + bottom) / 2, "nothing to show yet", "middle", 13))
+    return svg(width, height, f"{y_label} by {x_label}", shapes)
 
 
 def ticks(low: float, high: float, whole: bool = False) -> dict[float, str]:
@@ -300,7 +300,9 @@ def _finite(pairs: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     return [(tame(x), tame(y)) for x, y in pairs if math.isfinite(x) and math.isfinite(y)]
 
 
-def _padded(low: float, high: float, limits: tuple[float, float]) -> tuple[float, float]:
+def padded(
+    low: float, high: float, limits: tuple[float, float] = (-math.inf, math.inf)
+) -> tuple[float, float]:
     """The range with some room at both ends, inside the limits, never empty."""
     size = max(abs(low), abs(high))
     room = 0.06 * (high - low) if high - low > 1e-9 * size else (0.01 * size or 1.0)
@@ -323,7 +325,7 @@ def _mark(kind: str, x: float, y: float) -> str:
     )
 
 
-def _text(
+def text_at(
     x: float,
     y: float,
     text: str,
@@ -332,6 +334,7 @@ def _text(
     color: str = MUTED,
     weight: str = "400",
 ) -> str:
+    """A line of text; a long one is cut."""
     short = text if len(text) <= 48 else text[:47] + "…"
     return (
         f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size:g}" '
@@ -339,7 +342,8 @@ def _text(
     )
 
 
-def _svg(width: float, height: float, label: str, shapes: Sequence[str]) -> str:
+def svg(width: float, height: float, label: str, shapes: Sequence[str]) -> str:
+    """A standalone SVG document on a white ground."""
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" '
         f'width="{width:g}" height="{height:g}" role="img" aria-label="{escape(label)}" '

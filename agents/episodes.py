@@ -76,13 +76,14 @@ def spending(env: Environment, budget: int) -> Iterator[Ledger]:
     if budget < 1:
         raise ValueError(f"budget must be at least 1, got {budget}")
     account = ledger(env)
-    account.budget = account.distinct + budget
+    outer, own = account.budget, account.distinct + budget
+    account.budget = own if outer is None else min(outer, own)  # nobody lifts an outer budget
     try:
         yield account
     except BudgetExhausted:
         pass
     finally:
-        account.budget = None
+        account.budget = outer
 
 
 def play(env: Environment, sequences: Sequence[Sequence[int]]) -> list[Outcome]:

@@ -3,141 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal, get_args
+from dataclasses import asdict
+from typing import Any
 
+import numpy as np
 import torch
 from gymnasium.vector import VectorEnv
 from torch import Tensor
 
-from agents.controller import Controller, Sharing
+from agents import options
 from agents.episodes import Environment, Outcome, play, search_space, spending
+from agents.planner import Planner
+from agents.proposals import Proposals
+from agents.reinforce_config import RECIPES, ReinforceConfig, make_config
 from agents.scalars import ScalarLog
 from agents.storage import load_plain, save_plain
-from nas_gym import Architecture
-from nas_gym._resolve import unknown
 
-Baseline = Literal["leave_one_out", "moving_average", "none"]
-Transform = Literal["none", "cubed", "rank"]
+__all__ = ["RECIPES", "REINFORCE", "ReinforceConfig", "make_config"]
 
 # In the search for something new: samples drawn at once, and how often, before mutation helps.
 DRAW, DRAWS = 32, 8
 
 
-def _require(config: object, name: str, holds: bool, expected: str) -> None:
-    if not holds:
-        value = getattr(config, name)
-        raise ValueError(f"option {name} of reinforce must be {expected}, got {value!r}")
-
-
-@dataclass(frozen=True)
-class ReinforceConfig:
-    """Every choice that REINFORCE leaves open.
-
-    The defaults were the best of about 35 LSTM recipes on NAS-Bench-Macro and NAS-Bench-201 at
-    50 to 200 distinct children, re-run on seeds not used to choose them.
-
-    Attributes:
-        batch_size: Architectures written, evaluated and learnt from together.
-        learning_rate: Of Adam.
-        epochs: Updates per batch. More than one needs ``clip``.
-        clip: Largest relative change of an action's probability that an update is rewarded for
-            (Schulman et al. 2017, arXiv 1707.06347, eq. 7); None for the plain gradient.
-        baseline: What is subtracted from a reward: the mean of the *other* rewards of the batch
-            (Kool et al. 2019), an exponential moving average of all earlier ones, or nothing.
-        baseline_decay: Of the moving average.
-        normalize: Divide advantages by the standard deviation of the batch's rewards.
-        reward_transform: ``cubed``, or ``rank`` among all rewards so far (in [0, 1]).
-        entropy_weight: Weight of the mean entropy per decision in the objective.
-        unique: Propose only architectures that this agent has not proposed before.
-        layers: LSTM layers.
-        units: Units per layer.
-        init: Parameters start uniform in [-init, init].
-        share: One head and embedding per ``decision``, or per ``kind`` of decision.
-        max_grad_norm: Clip the gradient's norm; None for no clipping.
-    """
-
-    batch_size: int = 5
-    learning_rate: float = 0.02
-    epochs: int = 4
-    clip: float | None = 0.2
-    baseline: Baseline = "leave_one_out"
-    baseline_decay: float = 0.95
-    normalize: bool = True
-    reward_transform: Transform = "none"
-    entropy_weight: float = 0.0
-    unique: bool = True
-    layers: int = 1
-    units: int = 32
-    init: float = 0.1
-    share: Sharing = "decision"
-    max_grad_norm: float | None = None
-
-    def __post_init__(self) -> None:
-        low = 2 if self.baseline == "leave_one_out" else 1
-        _require(self, "batch_size", self.batch_size >= low, f"at least {low}")
-        for name in ("epochs", "layers", "units"):
-            _require(self, name, getattr(self, name) >= 1, "at least 1")
-        for name in ("learning_rate", "init"):
-            _require(self, name, getattr(self, name) > 0, "above 0")
-        _require(self, "clip", self.clip is None or self.clip > 0, "above 0, or None")
-        _require(
-            self, "clip", self.epochs == 1 or self.clip is not None, "set for more than one epoch"
-        )
-        _require(self, "baseline_decay", 0 <= self.baseline_decay < 1, "in [0, 1)")
-        for name, allowed in (
-            ("baseline", get_args(Baseline)),
-            ("reward_transform", get_args(Transform)),
-            ("share", get_args(Sharing)),
-        ):
-            _require(self, name, getattr(self, name) in allowed, f"one of {', '.join(allowed)}")
-
-
-RECIPES: dict[str, ReinforceConfig] = {
-    "default": ReinforceConfig(),
-    # Zoph & Le 2016, 4.1: two layers of 35 units, Adam 6e-4, init +-0.08, a moving average as
-    # baseline, 8 children per update of a replica. The decay of the average is not given there. The
-    # paper's cubed accuracy is the environment's reward: reward="accuracy_cubed".
-    "zoph2016": ReinforceConfig(
-        batch_size=8,
-        learning_rate=6e-4,
-        epochs=1,
-        clip=None,
-        baseline="moving_average",
-        normalize=False,
-        unique=False,
-        layers=2,
-        units=35,
-        init=0.08,
-        share="kind",
-    ),
-}
-
-
-def make_config(recipe: str = "default", **changes: Any) -> ReinforceConfig:
-    """A recipe with some of its fields changed.
-
-    Raises:
-        ValueError: An unknown recipe or field, or a value outside its range.
-    """
-    if recipe not in RECIPES:
-        raise ValueError(unknown("recipe", recipe, RECIPES))
-    known = [field.name for field in fields(ReinforceConfig)]
-    for name in changes:
-        if name not in known:
-            raise ValueError(unknown("option of reinforce", name, known))
-    return replace(RECIPES[recipe], **changes)
-
-
 class REINFORCE:
-    """An LSTM writes a batch of architectures; their rewards move the probabilities.
+    """An LSTM writes architectures; their rewards move the probabilities.
+
+    With a critic (the default) most of the episodes are imagined: a value function learnt from
+    the real rewards pays them, as in Dyna (Sutton 1991), and says which are worth training.
 
     Everything random comes from ``seed``, so the same environment and seed give the same search.
 
     Args:
         env: A single or vector environment of nas_gym.
         seed: Seed of the initial weights and of every sample.
-        recipe: A name in `RECIPES`: ``"default"`` or ``"zoph2016"``.
+        recipe: A name in `RECIPES`: ``"default"``, ``"model_free"``, ``"zoph2016"`` or
+            ``"enas2018"``.
         logger: Where scalars go, once per batch.
         **changes: Fields of `ReinforceConfig` that differ from the recipe, e.g.
             ``learning_rate=0.01, entropy_weight=0.001``. ``batch_size`` follows a vector
@@ -162,14 +62,20 @@ class REINFORCE:
         self.config = make_config(recipe, **changes)
         self.logger = logger
         self.space = search_space(env)
+        self._batches = 0
+        self._begin(seed)
+
+    def _begin(self, seed: int) -> None:
+        """Forget everything learnt."""
         self.random = torch.Generator().manual_seed(seed)
-        c = self.config
-        self.controller = Controller(self.space, c.layers, c.units, c.init, c.share, self.random)
-        self.optimizer = torch.optim.Adam(self.controller.parameters(), c.learning_rate)
+        self.controller = self.config.make_policy(self.space, self.random)
+        rate = self.config.learning_rate
+        self.optimizer = torch.optim.Adam(self.controller.parameters(), rate)
+        self.proposals = Proposals(self.space, seed)
+        self.planner = Planner(self.proposals) if self.config.critic else None
         self._rewards: list[float] = []
         self._average: float | None = None
-        self._proposed: set[Architecture] = set()
-        self._batches = 0
+        self._idle = 0  # proposals since the best reward improved
 
     @staticmethod
     def num_envs(recipe: str = "default", **changes: Any) -> int:
@@ -184,8 +90,13 @@ class REINFORCE:
         with spending(self.env, budget) as account:
             target = account.distinct + budget
             while account.distinct < target:
-                actions, masks = self._sample()
-                self._learn_from(actions, masks, play(self.env, actions.tolist()))
+                actions, masks = self._propose()
+                outcomes = play(self.env, actions.tolist())
+                if self.planner is not None:
+                    self.planner.observe(outcomes)
+                self._learn_from(actions, masks, outcomes)
+                if self.config.patience is not None and self._idle >= self.config.patience:
+                    self._begin(int(torch.randint(2**31, (), generator=self.random)))
 
     def save(self, path: str) -> None:
         """Write weights, optimiser, baseline, random state and what was proposed."""
@@ -195,9 +106,11 @@ class REINFORCE:
             "controller": self.controller.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "random": self.random.get_state(),
+            "proposals": self.proposals.state(),
+            "planner": None if self.planner is None else self.planner.state(),
             "rewards": list(self._rewards),
             "average": self._average,
-            "proposed": sorted(a.to_json() for a in self._proposed),
+            "idle": self._idle,
             "batches": self._batches,
         }
         save_plain(path, state)
@@ -209,19 +122,38 @@ class REINFORCE:
             ValueError: The file is damaged, or of an agent with other options or another space.
         """
         state = load_plain(path)
-        for name, mine in (("config", asdict(self.config)), ("space", self.space.describe())):
-            if state.get(name) != mine:
-                raise ValueError(
-                    f"{path} was saved by an agent with another {name}: {state.get(name)}, this "
-                    f"one has {mine}"
-                )
+        space = self.space.describe()
+        options.require_same(path, state, config=asdict(self.config), space=space)
         self.controller.load_state_dict(state["controller"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.random.set_state(state["random"])
+        self.proposals.restore(state["proposals"])
+        if self.planner is not None:
+            self.planner.restore(state["planner"])
         self._rewards = list(state["rewards"])
         self._average = state["average"]
-        self._proposed = {Architecture.from_json(text) for text in state["proposed"]}
+        self._idle = state["idle"]
         self._batches = state["batches"]
+
+    def _propose(self) -> tuple[Tensor, Tensor]:
+        """One batch of actions and masks."""
+        if self.planner is None or not self.planner.ready:
+            return self._sample()
+        size = self.config.batch_size
+        written, masks = self.controller.sample(self.config.imagined)
+        chosen, values = self.planner.plan(written.tolist(), size)
+        self._imagine(written, masks, torch.from_numpy(values).float())
+        for actions in chosen:
+            self.proposals.add(actions)
+        while len(chosen) < size:
+            chosen.append(self.proposals.new_like(chosen[-1] if chosen else written[0].tolist()))
+        return torch.tensor(chosen), torch.from_numpy(
+            np.array([self.proposals.masks(actions) for actions in chosen])
+        )
+
+    def _imagine(self, actions: Tensor, masks: Tensor, values: Tensor) -> None:
+        """One update on episodes that the critic paid."""
+        self._update(actions, masks, (values - values.mean()) / (values.std() + 1e-8))
 
     def _sample(self) -> tuple[Tensor, Tensor]:
         """One batch of actions and masks; all new, if that is asked for and possible."""
@@ -229,35 +161,34 @@ class REINFORCE:
         if not self.config.unique:
             return self.controller.sample(size)
         batch: list[tuple[Tensor, Tensor]] = []
-        for attempt in range(2 * DRAWS + 1):
-            count = DRAW if attempt else size
-            for actions, masks in zip(*self.controller.sample(count), strict=True):
-                if attempt >= DRAWS:  # the policy has nothing new to say: change what it says
-                    actions, masks = self._mutated(actions, 1 + attempt - DRAWS)
-                architecture = self.space.decode(actions.tolist())
-                new = architecture not in self._proposed or attempt == 2 * DRAWS
-                if new and len(batch) < size:
-                    self._proposed.add(architecture)
+        for attempt in range(DRAWS):
+            for actions, masks in zip(
+                *self.controller.sample(DRAW if attempt else size), strict=True
+            ):
+                if len(batch) < size and self.proposals.is_new(actions.tolist()):
+                    self.proposals.add(actions.tolist())
                     batch.append((actions, masks))
             if len(batch) == size:
                 break
+        else:  # the policy has nothing new to say: change what it says
+            for actions in self.controller.sample(size - len(batch))[0]:
+                new = self.proposals.new_like(actions.tolist())
+                batch.append((torch.tensor(new), torch.from_numpy(self.proposals.masks(new))))
         actions_of, masks_of = zip(*batch, strict=True)
         return torch.stack(actions_of), torch.stack(masks_of)
 
-    def _mutated(self, actions: Tensor, count: int) -> tuple[Tensor, Tensor]:
-        """The same episode with ``count`` decisions made anew, uniformly among the distinct."""
-        steps = set(torch.randperm(len(actions), generator=self.random)[:count].tolist())
-        changed = actions.clone()
-        masks = []
-        for index in range(len(actions)):
-            mask = torch.from_numpy(self.space.mask(changed[:index].tolist()))
-            if index in steps or not mask[changed[index]]:
-                changed[index] = torch.multinomial(mask.float(), 1, generator=self.random)
-            masks.append(mask)
-        return changed, torch.stack(masks)
-
     def _learn_from(self, actions: Tensor, masks: Tensor, outcomes: Sequence[Outcome]) -> None:
-        advantages = self._advantages([outcome.reward for outcome in outcomes])
+        rewards = [outcome.reward for outcome in outcomes]
+        better = not self._rewards or max(rewards) > max(self._rewards)
+        self._idle = 0 if better else self._idle + len(rewards)
+        advantages = self._advantages(rewards)
+        loss, entropy = self._update(actions, masks, advantages)
+        self._batches += 1
+        if self.logger is not None:
+            self._log(outcomes, advantages, entropy, loss)
+
+    def _update(self, actions: Tensor, masks: Tensor, advantages: Tensor) -> tuple[Tensor, Tensor]:
+        """Move the policy; gives the loss and the entropies before the last step."""
         with torch.no_grad():
             old, _ = self.controller.log_probabilities(actions, masks)
         c = self.config
@@ -274,9 +205,7 @@ class REINFORCE:
             if c.max_grad_norm is not None:
                 torch.nn.utils.clip_grad_norm_(self.controller.parameters(), c.max_grad_norm)
             self.optimizer.step()
-        self._batches += 1
-        if self.logger is not None:
-            self._log(outcomes, advantages, entropy, loss)
+        return loss, entropy
 
     def _advantages(self, rewards: list[float]) -> Tensor:
         """Advantage of each episode of the batch, ``(batch,)``."""

@@ -50,9 +50,8 @@ def write_results(run: RunDirectory, evaluations: list[Evaluation]) -> None:
 
 def report(run: RunDirectory, evaluations: list[Evaluation]) -> str:
     """The run's page, with the test results where it was retrained."""
-    config = run.config
-    space = config["context"]["search_space"]
-    recipe = config["context"]["recipe"]
+    config, context = run.config, run.config["context"]
+    space = context["search_space"]
     options = {**config["env_options"], **config["agent_options"]}
     facts = {
         "environment": config["env"],
@@ -62,11 +61,14 @@ def report(run: RunDirectory, evaluations: list[Evaluation]) -> str:
         "budget": f"{config['budget']} distinct children",
         "search space": json.dumps({k: v for k, v in space.items() if k != "input_shape"}),
         "input": " x ".join(map(str, space["input_shape"])),
-        "recipe": json.dumps({k: v for k, v in recipe.items() if v is not None}),
-        "data": config["context"]["data"],
-        "versions": ", ".join(f"{k} {v}" for k, v in config["versions"].items()),
-        "retrain": f"{program()} retrain {shlex.quote(str(run.path))}",
     }
+    if "table" in context:
+        facts["table"] = context["table"]
+    else:
+        recipe = {k: v for k, v in context["recipe"].items() if v is not None}
+        facts |= {"recipe": json.dumps(recipe), "data": context["data"]}
+        facts["retrain"] = f"{program()} retrain {shlex.quote(str(run.path))}"
+    facts["versions"] = ", ".join(f"{k} {v}" for k, v in config["versions"].items())
     return render_report(
         f"{config['agent']} on {config['env']}",
         facts,

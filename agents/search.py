@@ -115,15 +115,25 @@ def check_env_id(env_id: str) -> None:
         raise ValueError(unknown("environment", env_id, known)) from error
 
 
-def make_env(config: SearchConfig, num_envs: int | None, run: RunDirectory) -> Any:
-    """The environment that the search plays: a vector one, unless ``num_envs`` is None."""
-    arguments = {
-        "evaluator": {"name": "pool", "workers": config.workers},
+def make_env(
+    config: SearchConfig, num_envs: int | None, run: RunDirectory, trained: bool = True
+) -> Any:
+    """The environment that the search plays.
+
+    Args:
+        config: The search.
+        num_envs: Copies of a vector environment; None for a single one.
+        run: Where evaluations are kept.
+        trained: Whether children are trained, in worker processes then.
+    """
+    arguments: dict[str, Any] = {
         "store": str(run.store_path),
         "run": run.run,
         "data_dir": config.data_dir,
         **config.env_options,
     }
+    if trained:
+        arguments.setdefault("evaluator", {"name": "pool", "workers": config.workers})
     if num_envs is None:
         return gym.make(config.env, **arguments)
     return gym.make_vec(config.env, num_envs=num_envs, **arguments)
@@ -139,13 +149,13 @@ def search(config: SearchConfig, console: Console) -> list[Evaluation]:
         KeyboardInterrupt, Terminated: After the workers are stopped; what ended is on record.
     """
     torch.set_num_threads(1)  # the controller is small, and the children need the cores
-    agent_class, num_envs, context = _checked(config)  # nothing is written before
+    agent_class, num_envs, trained, context = _checked(config)  # nothing is written before
     run = RunDirectory(config.out)
     resumed = run.create_or_resume({**config.record(), "context": context})
     env = logger = None
     try:
-        with _sigterm_raises():
-            env = make_env(config, num_envs, run)
+        with sigterm_raises():
+            env = make_env(config, num_envs, run, trained)
             logger = ScalarLog(run.path)
             options = dict(config.agent_options)
             if "logger" in inspect.signature(agent_class).parameters:
@@ -168,18 +178,19 @@ def search(config: SearchConfig, console: Console) -> list[Evaluation]:
     return evaluations
 
 
-def _checked(config: SearchConfig) -> tuple[Any, int | None, dict[str, Any]]:
+def _checked(config: SearchConfig) -> tuple[Any, int | None, bool, dict[str, Any]]:
     """Find what is wrong with the options before anything is written.
 
     Returns:
         The agent's class, the architectures it writes at a time (None if it plays a single
-        environment), and what results depend on.
+        environment), whether children are trained, and what results depend on.
     """
     try:
         check_env_id(config.env)
         agent_class = make_agent_class(config.agent)
         probe = gym.make(config.env, data_dir=config.data_dir, **config.env_options)
         context = dict(ledger(probe).context)
+        trained = getattr(probe.unwrapped, "trainer", None) is not None
         try:
             agent_class(probe, seed=config.seed, **config.agent_options)
             num_envs = None
@@ -190,7 +201,7 @@ def _checked(config: SearchConfig) -> tuple[Any, int | None, dict[str, Any]]:
         probe.close()
     except ValueError as error:
         raise SetupError(str(error)) from error
-    return agent_class, num_envs, context
+    return agent_class, num_envs, trained, context
 
 
 def summarise(config: SearchConfig, evaluations: list[Evaluation], console: Console) -> None:
@@ -215,8 +226,9 @@ def summarise(config: SearchConfig, evaluations: list[Evaluation], console: Cons
         console.print("No child was trained to the end: see evaluations.csv for the reasons.")
     console.print(f"run directory  {config.out}", soft_wrap=True)
     console.print(f"report         {config.out / 'report.html'}", soft_wrap=True)
-    retrain = f"{program()} retrain {shlex.quote(str(config.out))}"
-    console.print(f"next           {retrain}", soft_wrap=True)
+    if best and "table" not in RunDirectory.existing(config.out).config["context"]:
+        retrain = f"{program()} retrain {shlex.quote(str(config.out))}"
+        console.print(f"next           {retrain}", soft_wrap=True)
 
 
 def _announce(config: SearchConfig, run: RunDirectory, resumed: bool, console: Console) -> None:
@@ -232,7 +244,7 @@ def _announce(config: SearchConfig, run: RunDirectory, resumed: bool, console: C
     )
 
 
-class _sigterm_raises:
+class sigterm_raises:
     """Turns SIGTERM into an exception inside the block, so that workers are stopped."""
 
     def __enter__(self) -> None:

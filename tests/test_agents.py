@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass
+import random
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -17,14 +18,34 @@ import torch
 from torch import nn
 
 import agents
-from agents import AGENTS, REINFORCE
-from agents.controller import Controller
+from agents import AGENTS, REINFORCE, ReinforceCategorical
+from agents.controller import CategoricalPolicy, Controller, Policy
 from agents.episodes import ledger, play
 from agents.reinforce import RECIPES, make_config
 from agents.scalars import ScalarLog
 from agents.search import make_agent_class
 from agents.storage import save_plain
-from nas_gym import Architecture, Decision, NASEnv, NASVectorEnv, SearchSpace, TableEvaluator
+from nas_gym import (
+    Architecture,
+    Decision,
+    Evaluation,
+    NASEnv,
+    NASVectorEnv,
+    SearchSpace,
+    TableEvaluator,
+)
+from nas_gym.search_spaces import LayerCNN
+
+# Agents that propose nothing twice as long as there is something new.
+NO_REPEATS = (
+    "reinforce",
+    "reinforce_categorical",
+    "random",
+    "evolution",
+    "local_search",
+    "surrogate",
+)
+OPTIONAL = ("sb3_contrib",)  # libraries that an agent may lack
 
 STEPS, CHOICES = 5, 4
 OPTIMUM = (2, 0, 3, 1, 2)
@@ -76,6 +97,25 @@ def lock_env(
     )
 
 
+def global_randomness() -> list[Any]:
+    """The states of the generators that every library shares."""
+    kind, words, *rest = np.random.get_state()
+    return [torch.get_rng_state().tolist(), random.getstate(), kind, words.tolist(), rest]
+
+
+def convolutions(architecture: Architecture, seed: int = 0) -> Any:
+    """Share of separable layers; a child with a large kernel is refused."""
+    if any(layer[0] == "conv5" for layer in architecture.layers):
+        return Evaluation(architecture, "rejected", detail="too large")
+    return sum(layer[0].startswith("sep") for layer in architecture.layers) / 3
+
+
+def layers_env(num_envs: int) -> NASVectorEnv:
+    """A space with masks, and decisions of different sizes, where children fail."""
+    space = LayerCNN((1, 2, 2), 10, depth=3)
+    return NASVectorEnv(num_envs, search_space=space, evaluator=TableEvaluator(convolutions))
+
+
 def searched(agent: Any, seed: int, budget: int, **options: Any) -> list[Any]:
     """The distinct children of a search, in order."""
     env = lock_env(agent.num_envs(**options))
@@ -86,9 +126,19 @@ def searched(agent: Any, seed: int, budget: int, **options: Any) -> list[Any]:
     return found
 
 
+def found_class(name: str) -> Any:
+    """The agent of this name; the test is skipped where its library is not installed."""
+    try:
+        return make_agent_class(name)
+    except ModuleNotFoundError as error:
+        if error.name not in OPTIONAL:
+            raise
+        pytest.skip(f"needs {error.name}")
+
+
 @pytest.fixture(params=AGENTS)
 def agent_class(request: pytest.FixtureRequest) -> Any:
-    return make_agent_class(request.param)
+    return found_class(request.param)
 
 
 class TestEveryAgent:
@@ -106,6 +156,30 @@ class TestEveryAgent:
         agent_class(gym.wrappers.RecordEpisodeStatistics(env), seed=0).learn(11)
         assert env.ledger.distinct == 11
 
+    def test_plays_a_vector_environment_of_another_size(self, agent_class: Any) -> None:
+        env = lock_env(3)
+        agent_class(gym.wrappers.vector.RecordEpisodeStatistics(env), seed=0).learn(11)
+        assert ledger(env).distinct == 11
+
+    def test_plays_spaces_with_masks_where_children_fail(self, agent_class: Any) -> None:
+        env = layers_env(agent_class.num_envs())
+        found: list[Evaluation] = []
+        ledger(env).watchers.append(lambda _, evaluation: found.append(evaluation))
+        agent_class(env, seed=2).learn(120)
+        assert len(found) == 120
+        assert {evaluation.status for evaluation in found} == {"ok", "rejected"}
+
+    def test_has_a_randomness_of_its_own(self, agent_class: Any) -> None:
+        found = []
+        for seed in (0, 1):
+            torch.manual_seed(seed)
+            np.random.seed(seed)
+            random.seed(seed)
+            before = global_randomness()
+            found.append(searched(agent_class, 0, 10))
+            assert global_randomness() == before
+        assert found[0] == found[1]
+
     def test_learn_adds_to_what_was_learnt(self, agent_class: Any) -> None:
         env = lock_env(agent_class.num_envs())
         agent = agent_class(env, seed=0)
@@ -118,8 +192,9 @@ class TestEveryAgent:
     ) -> None:
         size = agent_class.num_envs()
         first, second = lock_env(size), lock_env(size)
-        saved = agent_class(first, seed=5)
-        saved.learn(4 * size)
+        saved, twin = agent_class(first, seed=5), agent_class(second, seed=5)
+        for agent in (saved, twin):  # the environments know the same children
+            agent.learn(4 * size)
         saved.save(str(tmp_path / "agent.pt"))
         loaded = agent_class(second, seed=99)
         loaded.load(str(tmp_path / "agent.pt"))
@@ -158,10 +233,18 @@ class TestEveryAgent:
         assert [line.split(",")[0] for line in lines[1:]] == ["1", "2", "3"]
         assert list((tmp_path / "tensorboard").glob("events.*"))
 
-    def test_exhausts_a_small_space(self, agent_class: Any) -> None:
+    @pytest.mark.parametrize("name", NO_REPEATS)
+    def test_exhausts_a_small_space(self, name: str) -> None:
         env = lock_env(4, lambda child, seed: float(child.layers[0][0] == 0), SmallLock)
-        agent_class(env, seed=0).learn(64)
+        make_agent_class(name)(env, seed=0).learn(64)
         assert ledger(env).distinct == 64
+
+    @pytest.mark.parametrize("name", NO_REPEATS)
+    def test_proposes_nothing_twice(self, name: str) -> None:
+        agent_class = make_agent_class(name)
+        env = layers_env(agent_class.num_envs())
+        agent_class(env, seed=0).learn(10 * env.num_envs)
+        assert ledger(env).repeats == 0
 
     def test_refuses_an_environment_that_is_not_ours(self, agent_class: Any) -> None:
         with pytest.raises(TypeError, match="environments of nas_gym"):
@@ -182,20 +265,23 @@ class Bomb:
         return os.mkdir, (self.mark,)
 
 
-class TestReinforce:
-    def test_finds_the_optimum_far_more_often_than_random_search(self) -> None:
-        seeds, budget = range(20), 80
-        hits = {
-            name: sum(
-                max(e.val_accuracy for e in searched(make_agent_class(name), seed, budget)) == 1
-                for seed in seeds
-            )
-            for name in ("reinforce", "random")
-        }
-        # Random search draws the optimum in 80 of 1,024 with probability 0.08.
-        assert hits["random"] <= 6, hits
-        assert hits["reinforce"] >= 14, hits
+class TestLearning:
+    @staticmethod
+    def hits(name: str, budget: int = 80) -> int:
+        """Of 10 searches, those that find the optimum; 80 of 1,024 draws are 8 % each."""
+        agent_class = make_agent_class(name)
+        runs = [searched(agent_class, seed, budget) for seed in range(10)]
+        return sum(max(e.val_accuracy for e in found) == 1 for found in runs)
 
+    def test_random_search_finds_the_optimum_as_often_as_chance(self) -> None:
+        assert self.hits("random") <= 3
+
+    @pytest.mark.parametrize("name", [name for name in NO_REPEATS if name != "random"])
+    def test_finds_the_optimum_far_more_often(self, name: str) -> None:
+        assert self.hits(name) >= 7
+
+
+class TestReinforce:
     @pytest.mark.parametrize(
         "changes",
         [
@@ -208,6 +294,9 @@ class TestReinforce:
             {"max_grad_norm": 0.5},
             {"unique": False},
             {"layers": 2},
+            {"temperature": 5.0},
+            {"tanh_constant": 0.5},
+            {"policy": "categorical"},
         ],
     )
     def test_every_option_changes_the_search(self, changes: dict[str, Any]) -> None:
@@ -219,7 +308,7 @@ class TestReinforce:
     @pytest.mark.parametrize("recipe", RECIPES)
     def test_learns_to_prefer_what_pays(self, recipe: str) -> None:
         env = lock_env(8)
-        options = {"learning_rate": 0.02} if recipe == "zoph2016" else {}
+        options = {} if recipe == "default" else {"learning_rate": 0.02}
         agent = REINFORCE(env, seed=1, recipe=recipe, unique=False, **options)
         before = np.mean([o.reward for o in play(env, agent.controller.sample(64)[0].tolist())])
         agent.learn(250)
@@ -237,6 +326,13 @@ class TestReinforce:
         assert -0.08 <= values.min() < -0.07
         assert 0.07 < values.max() <= 0.08
 
+    def test_enas2018_is_the_paper(self) -> None:
+        config = make_config("enas2018")
+        assert (config.layers, config.units, config.learning_rate) == (1, 100, 3.5e-4)
+        assert (config.tanh_constant, config.temperature, config.init) == (2.5, 5.0, 0.1)
+        assert (config.baseline, config.clip, config.epochs) == ("moving_average", None, 1)
+        assert (config.entropy_weight, config.unique) == (1e-4, False)
+
     def test_unique_proposes_nothing_twice(self) -> None:
         env = lock_env(5)
         REINFORCE(env, seed=0, learning_rate=0.2).learn(200)
@@ -250,8 +346,6 @@ class TestReinforce:
 
     def test_failures_earn_the_floor_and_are_learnt_from(self) -> None:
         def look_up(architecture: Architecture, seed: int) -> Any:
-            from nas_gym import Evaluation
-
             bad = architecture.layers[0][0] != 0
             return Evaluation(architecture, "rejected" if bad else "ok", 0.0 if bad else 1.0)
 
@@ -270,6 +364,12 @@ class TestReinforce:
             ({"baseline": "mean"}, "one of leave_one_out"),
             ({"clip": None}, "clip of reinforce must be set for more than one epoch"),
             ({"share": "all"}, "one of decision, kind"),
+            ({"learning_rate": "fast"}, "learning_rate of reinforce must be a number, got 'fast'"),
+            ({"units": 8.5}, "units of reinforce must be a whole number"),
+            ({"epochs": True}, "epochs of reinforce must be a whole number, got True"),
+            ({"unique": 1}, "unique of reinforce must be true or false"),
+            ({"temperature": 0}, "temperature of reinforce must be above 0"),
+            ({"tanh_constant": -1}, "tanh_constant of reinforce must be above 0, or None"),
         ],
     )
     def test_wrong_options_are_named(self, options: dict[str, Any], words: str) -> None:
@@ -283,33 +383,96 @@ class TestReinforce:
             REINFORCE(lock_env(), seed=0, units=16).load(path)
 
 
-class TestController:
-    def test_its_two_readings_agree(self) -> None:
+class TestReinforceCategorical:
+    def test_the_default_differs_from_reinforce_in_the_policy_alone(self) -> None:
+        agent = ReinforceCategorical(lock_env(), seed=0)
+        assert agent.config == replace(make_config(), policy="categorical")
+        assert isinstance(agent.policy, CategoricalPolicy)
+        weights = [tuple(weight.shape) for weight in agent.policy.parameters()]
+        assert weights == [(STEPS, CHOICES)]
+
+    def test_nasbench201_is_the_published_one(self) -> None:
+        agent = ReinforceCategorical(lock_env(1), seed=0, recipe="nasbench201")
+        c = agent.config
+        assert (c.batch_size, c.learning_rate, c.epochs, c.clip) == (1, 1e-3, 1, None)
+        assert (c.baseline, c.baseline_decay) == ("moving_average", 0.9)
+        assert (c.unique, c.normalize, c.entropy_weight) == (False, False, 0.0)
+        assert agent.num_envs("nasbench201") == 1
+
+    def test_nasbench201_learns_to_prefer_what_pays(self) -> None:
+        env = lock_env(1)
+        agent = ReinforceCategorical(env, seed=1, recipe="nasbench201", learning_rate=0.1)
+        agent.learn(150)
+        likeliest = tuple(agent.policy.logits.argmax(1).tolist())
+        assert sum(a == b for a, b in zip(likeliest, OPTIMUM, strict=True)) >= 4
+
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            ({"recipe": "nasbench"}, "did you mean 'nasbench201'"),
+            ({"units": 8}, "unknown option of reinforce_categorical 'units'"),
+            ({"policy": "lstm"}, "unknown option of reinforce_categorical 'policy'"),
+            ({"learning_rate": -1}, "learning_rate of reinforce must be above 0"),
+        ],
+    )
+    def test_wrong_options_are_named(self, options: dict[str, Any], words: str) -> None:
+        with pytest.raises(ValueError, match=words):
+            ReinforceCategorical(lock_env(1), seed=0, **options)
+
+    def test_a_file_of_the_lstm_is_refused(self, tmp_path: Path) -> None:
+        path = str(tmp_path / "agent.pt")
+        REINFORCE(lock_env(), seed=0).save(path)
+        with pytest.raises(ValueError, match="another config"):
+            ReinforceCategorical(lock_env(), seed=0).load(path)
+
+
+def policies(space: SearchSpace, init: float) -> list[Policy]:
+    """One of each kind."""
+    random = torch.Generator().manual_seed(0)
+    return [
+        Controller(space, 2, 16, init, "kind", random),
+        Controller(space, 1, 16, init, "decision", random, temperature=0.5, tanh_constant=1.5),
+        CategoricalPolicy(space, 2 * init, random),
+    ]
+
+
+class TestPolicies:
+    @pytest.mark.parametrize("kind", range(3))
+    def test_its_two_readings_agree(self, kind: int) -> None:
         """Sampling step by step and scoring a whole batch follow the same distribution."""
-        space = Lock((1, 8, 8), 10)
-        random = torch.Generator().manual_seed(0)
-        controller = Controller(space, 2, 16, 0.8, "kind", random)
-        actions, masks = controller.sample(4_000)
-        logs, entropy = controller.log_probabilities(actions, masks)
+        policy = policies(Lock((1, 8, 8), 10), 0.8)[kind]
+        actions, masks = policy.sample(4_000)
+        logs, entropy = policy.log_probabilities(actions, masks)
         # The mean of -log p over samples is the entropy: sampler and scorer are one policy.
         for step in range(STEPS):
             mean, spread = -logs[:, step].mean(), logs[:, step].std() / math.sqrt(4_000)
             assert abs(mean - entropy[:, step].mean()) < 5 * spread + 1e-3
 
-    def test_masked_actions_are_never_sampled_and_have_no_probability(self) -> None:
-        from nas_gym.search_spaces import LayerCNN
-
+    @pytest.mark.parametrize("kind", range(3))
+    def test_masked_actions_are_never_sampled_and_have_no_probability(self, kind: int) -> None:
         space = LayerCNN((1, 8, 8), 10, depth=3)
-        controller = Controller(space, 1, 8, 2.0, "kind", torch.Generator().manual_seed(1))
-        actions, masks = controller.sample(200)
+        policy = policies(space, 2.0)[kind]
+        actions, masks = policy.sample(200)
         assert masks.gather(2, actions[:, :, None]).all()
         for row, mask in zip(actions.tolist(), masks, strict=True):
             assert mask.tolist() == [space.mask(row[:t]).tolist() for t in range(len(row))]
-        logs, entropy = controller.log_probabilities(actions, masks)
+        logs, entropy = policy.log_probabilities(actions, masks)
         forced = masks.sum(2) == 1
         assert forced.any()
         assert (logs[forced].abs() < 1e-6).all()
         assert (entropy[forced].abs() < 1e-6).all()
+
+    def test_the_tanh_constant_bounds_what_the_policy_can_be_sure_of(self) -> None:
+        space, random = Lock((1, 8, 8), 10), torch.Generator().manual_seed(0)
+        sure = Controller(space, 1, 8, 9.0, "decision", random)
+        bounded = Controller(space, 1, 8, 9.0, "decision", random, tanh_constant=0.5)
+        cool = Controller(space, 1, 8, 9.0, "decision", random, temperature=100.0)
+        masks = torch.ones(64, STEPS, CHOICES, dtype=torch.bool)
+        rows = torch.randint(CHOICES, (64, STEPS), generator=random)
+        lowest = 1 / (1 + (CHOICES - 1) * math.e)  # one logit -0.5, the others 0.5
+        assert sure.log_probabilities(rows, masks)[0].exp().min() < lowest / 2
+        assert bounded.log_probabilities(rows, masks)[0].exp().min() >= lowest - 1e-6
+        assert cool.log_probabilities(rows, masks)[0].exp().min() > lowest
 
     def test_kinds_share_their_heads(self) -> None:
         space, random = Lock((1, 8, 8), 10), torch.Generator().manual_seed(0)

@@ -15,8 +15,10 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
+import made_up
 import numpy as np
 import pytest
+import sealed
 import torch
 from PIL import Image
 
@@ -277,8 +279,131 @@ def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
     main(["envs"])
     main(["agents"])
     out = capsys.readouterr().out
-    for name in (*nas_gym.ENVIRONMENTS, nas_gym.CUSTOM, *AGENTS):
+    for name in (*nas_gym.ENVIRONMENTS, nas_gym.CUSTOM, *nas_gym.BENCHMARKS, *AGENTS):
         assert name in out
+
+
+CELLS = ("--env", "nas_gym/NASBench201-v0", "--agent", "random", "--budget", "30")
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> made_up.Cells:
+    return made_up.cells(tmp_path_factory.mktemp("tables") / "mine.npz")
+
+
+@pytest.fixture(scope="module")
+def searched(table: made_up.Cells, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of 30 children that a table answered for."""
+    run = tmp_path_factory.mktemp("searched") / "run"
+    options = ["--env-options", "dataset=cifar100", f"path={table.path}", "--seed", "2"]
+    out = finish("search", "--out", run, *CELLS, *options)
+    assert "Best of 30 distinct children" in out
+    assert "retrain" not in out
+    return run
+
+
+class TestTable:
+    def test_leaves_a_complete_run_directory(self, table: made_up.Cells, searched: Path) -> None:
+        rows = records(searched)
+        assert len(rows) == 30
+        accuracies = table.columns["acc12_cifar100_valid"] / 100
+        for architecture, status, accuracy, _, _, params, macs in rows:
+            operations = [made_up.OPERATIONS.index(name) for (name,) in architecture.layers]
+            row = made_up.row_of(operations, 5)
+            assert (status, accuracy) == ("ok", accuracies[row])
+            assert params == table.columns["params_cifar100"][row]
+            assert macs == table.columns["flops_cifar100"][row]
+        best = json.loads((searched / "best.json").read_text())
+        assert best["val_accuracy"] == max(accuracy for _, _, accuracy, *_ in rows)
+        page = (searched / "report.html").read_text()
+        assert "nas_gym/NASBench201-v0" in page
+        assert json.loads((searched / "config.json").read_text())["context"]["table"] in page
+
+    def test_nothing_that_a_search_leaves_holds_a_sealed_score(
+        self, table: made_up.Cells, searched: Path
+    ) -> None:
+        found = sealed.in_files(searched)
+        assert len(sealed.known(found, table.columns["acc12_cifar100_valid"])) == 30
+        for name, column in table.columns.items():
+            if name.endswith("_test"):
+                assert len(sealed.known(found, column)) == 0, name
+
+    def test_goes_on_and_is_refused_with_another_table(
+        self, table: made_up.Cells, searched: Path
+    ) -> None:
+        before = records(searched)
+        command = ["search", "--out", str(searched), *CELLS, "--seed", "2"]
+        options = ["--env-options", f"path={table.path}"]
+        out = finish(*command, *options, "dataset=cifar100")
+        assert "30 recalled" in out
+        assert records(searched) == before
+        with pytest.raises(SystemExit, match=r"table was 'nas_bench_201/cifar100/\w+' and is now"):
+            main([*command, *options])
+
+    def test_retrain_is_refused_by_one_sentence(self, searched: Path) -> None:
+        with pytest.raises(SystemExit) as stop:
+            main(["retrain", str(searched)])
+        message = str(stop.value.code)
+        assert message == (
+            "error: nas_gym/NASBench201-v0 answers from a table: there is nothing to train"
+        )
+
+    def test_the_child_seed_draws_the_training(self, tmp_path: Path) -> None:
+        table = made_up.macro(tmp_path / "mine.json")
+        found = []
+        for seed in ("-1", "0", "0", "1"):
+            run = tmp_path / f"run{len(found)}"
+            arguments = ["--agent", "random", "--budget", "20", "--child-seed", seed]
+            arguments += ["--env-options", f"path={table.path}"]
+            finish("search", "--out", run, "--env", "nas_gym/NASBenchMacro-v0", *arguments)
+            found.append(records(run))
+        assert [record[0] for record in found[0]] == [record[0] for record in found[3]]
+        assert found[1] == found[2]
+        assert found[0] != found[1] != found[3]
+
+    def test_with_a_task_its_networks_are_trained(self, tmp_path: Path) -> None:
+        run = tmp_path / "run"
+        arguments = ["--env", "nas_gym/NASBench201-v0", "--task", "digits", "--workers", "1"]
+        arguments += ["--search-space", "nas_bench_201", "--space-options", "cells=1", "channels=2"]
+        finish("search", "--out", run, "--budget", "1", "--epochs", "1", *arguments)
+        ((architecture, status, accuracy, *_),) = records(run)
+        assert (architecture.space, status) == ("nas_bench_201", "ok")
+        assert 0 < accuracy < 1
+
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            (["--env-options", "path=nowhere.npz"], "there is no file nowhere.npz"),
+            (["--data-dir", "nowhere"], "there is no file nowhere/nas-bench-201/nas_bench_201"),
+            (["--env-options", "dataset=cifar1"], "did you mean 'cifar10'"),
+            (["--env-options", "dataset"], "--env-options takes NAME=VALUE, got 'dataset'"),
+            (["--epochs", "3"], "recipe: options of training"),
+            (["--search-space", "layer_cnn"], "search_space: options of training"),
+            (["--device", "auto"], "device: options of training"),
+            (["--task", "digits", "--env-options", "dataset=cifar10"], "is not read when"),
+        ],
+    )
+    def test_wrong_input_is_one_sentence_and_writes_nothing(
+        self, tmp_path: Path, arguments: list[str], words: str
+    ) -> None:
+        with pytest.raises(SystemExit) as stop:
+            main(["search", "--out", str(tmp_path / "run"), *CELLS, *arguments])
+        message = str(stop.value.code)
+        assert message.startswith("error: ")
+        assert "\n" not in message
+        assert words in message
+        assert not (tmp_path / "run").exists()
+
+    @pytest.mark.parametrize("env", list(nas_gym.BENCHMARKS))
+    def test_a_truncated_file_is_named(
+        self, tmp_path: Path, table: made_up.Cells, env: str
+    ) -> None:
+        data = table.path.read_bytes()
+        (tmp_path / "table").write_bytes(data[: len(data) // 2])
+        arguments = ["--env", env, "--env-options", f"path={tmp_path / 'table'}"]
+        with pytest.raises(SystemExit, match=r"error: .*table is damaged"):
+            main(["search", "--out", str(tmp_path / "run"), *arguments])
+        assert not (tmp_path / "run").exists()
 
 
 class TestWrongInput:

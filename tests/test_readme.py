@@ -64,7 +64,7 @@ def test_own_task_space_and_agent(
 def test_every_other_command_is_understood(monkeypatch: pytest.MonkeyPatch) -> None:
     from agents import cli
 
-    for command in (cli.Search, cli.Retrain, cli.Report, cli.Envs, cli.Agents):
+    for command in (cli.Search, cli.Compare, cli.Retrain, cli.Report, cli.Envs, cli.Agents):
         monkeypatch.setattr(command, "run", lambda self: None)
     for text in COMMANDS:
         main(shlex.split(text))

@@ -20,7 +20,15 @@ from agents.report import anytime, render_report, top
 from nas_gym.evaluation import Evaluation, Status
 from nas_gym.evaluation import rank as moved_rank
 from nas_gym.evaluators import rank
-from nas_gym.search_spaces import Architecture, Layer, LayerCNN, PlainCNN
+from nas_gym.search_spaces import (
+    Architecture,
+    Layer,
+    LayerCNN,
+    NASBench201,
+    NASBenchMacro,
+    PlainCNN,
+    SearchSpace,
+)
 
 HOSTILE = "</title><script>alert('&amp;')</script>\"' \x00\x0b\ud800\uffff ]]> <!--"
 SVG = "{http://www.w3.org/2000/svg}"
@@ -188,6 +196,16 @@ def test_layers_of_the_default_space_are_all_known_by_name() -> None:
         chance = random.Random(seed)
         layers = space.decode([chance.randrange(size) for size in space.sizes]).layers
         assert "stem: 3\u00d73 conv" in texts(draw_network("layer_cnn", layers, (3, 32, 32), 10))
+
+
+@pytest.mark.parametrize("space", [NASBenchMacro((3, 32, 32), 10), NASBench201((3, 32, 32), 10)])
+def test_layers_of_the_benchmarks_are_drawn_in_their_order(space: SearchSpace) -> None:
+    chance = random.Random(0)
+    for _ in range(10):
+        architecture = space.decode([chance.randrange(size) for size in space.sizes])
+        words = texts(draw_network(space.name, architecture.layers, (3, 32, 32), 10))
+        names = [name for (name,) in architecture.layers]
+        assert [word for word in words if word in space.decisions[0].choices] == names
 
 
 @pytest.mark.parametrize(

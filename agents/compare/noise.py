@@ -1,0 +1,109 @@
+"""The noise floor of a really trained environment: how much one network's accuracy wanders."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from agents.compare.directory import Comparison, Config, Environment
+from agents.compare.files import Record, Row, read_records, read_rows, write_rows
+from agents.compare.runs import in_processes, make
+from agents.compare.specs import file_name
+from agents.episodes import ledger
+from nas_gym import Architecture, Evaluation
+from nas_gym.evaluation import rank
+
+FOLDER = "noise"
+FIRST_SEED = 1_000_000  # beyond the seeds of any run, so no training here chose its architecture
+
+
+@dataclass(frozen=True)
+class Training:
+    """One further training of one architecture."""
+
+    store: Path
+    environment: Environment
+    data_dir: str | None
+    architecture: Architecture
+    seed: int
+
+
+def measure_noise(
+    comparison: Comparison, config: Config, trainings: int, workers: int, console: Console
+) -> None:
+    """Train the best architecture of every agent with further seeds, on record.
+
+    Only environments that train; only validation accuracy is measured, the test set stays sealed.
+    What the store knows is not trained again.
+    """
+    records = read_records(comparison.path)
+    for label, environment in config.environments.items():
+        best = incumbents([one for one in records if one.run.env == label])
+        if not environment.trained or not best:
+            continue
+        jobs = [
+            Training(comparison.store, environment, config.data_dir, architecture, seed)
+            for architecture in best
+            for seed in range(FIRST_SEED, FIRST_SEED + trainings)
+        ]
+        found: dict[tuple[Architecture, int], Evaluation] = {}
+
+        def finished(job: Training, outcome: Any) -> str:
+            if isinstance(outcome, Exception):
+                return f"a further training of {job.architecture} failed: {outcome}"
+            found[job.architecture, job.seed] = outcome  # noqa: B023  (used in this turn only)
+            return ""
+
+        in_processes("further trainings", train, jobs, workers, console, finished)
+        rows = [
+            Row(one, 0, 0.0) for job in jobs if (one := found.get((job.architecture, job.seed)))
+        ]
+        write_rows(_path(comparison.path, label), rows)
+
+
+def incumbents(records: Sequence[Record]) -> list[Architecture]:
+    """The best architecture of every agent, no architecture twice."""
+    best: dict[str, Evaluation] = {}
+    for record in records:
+        for row in record.rows:
+            one, agent = row.evaluation, record.run.agent
+            if one.ok and (agent not in best or rank(one) > rank(best[agent])):
+                best[agent] = one
+    return list(dict.fromkeys(one.architecture for one in best.values()))
+
+
+def train(job: Training) -> Evaluation:
+    """Train one child, or recall it from the store."""
+    arguments = job.environment.arguments(job.data_dir) | {"store": str(job.store)}
+    env = make(job.environment.id, None, arguments)
+    try:
+        return ledger(env).evaluate([job.architecture], [job.seed])[0]
+    finally:
+        env.close()
+
+
+def noise_floor(out: str | Path, label: str) -> float | None:
+    """Standard deviation of one network's validation accuracy over trainings, in points.
+
+    Pooled over the architectures that were trained again; None where none was, twice.
+    """
+    path = _path(Path(out), label)
+    if not path.is_file():
+        return None
+    accuracies: dict[Architecture, list[float]] = defaultdict(list)
+    for row in read_rows(path):
+        if row.evaluation.ok:
+            accuracies[row.evaluation.architecture].append(100 * row.evaluation.val_accuracy)
+    several = [np.var(values, ddof=1) for values in accuracies.values() if len(values) > 1]
+    return math.sqrt(float(np.mean(several))) if several else None
+
+
+def _path(out: Path, label: str) -> Path:
+    return out / FOLDER / f"{file_name(label)}.csv"

@@ -1,0 +1,243 @@
+"""The recorder of a run: for ``nas-gym compare``, and for a loop of one's own.
+
+A loop of one's own joins a comparison so::
+
+    recorder = Recorder(env, "runs/compare", agent="mine", seed=0, budget=100)
+    ...  # play env until its ledger raises BudgetExhausted, or less
+    recorder.finish()
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+
+import nas_gym
+from agents import AGENTS
+from agents.compare.directory import Comparison, Config, Environment
+from agents.compare.files import Record, Row, Run, write_record
+from agents.compare.specs import Spec
+from agents.episodes import Environment as Env
+from agents.episodes import ledger
+from agents.run_directory import RunError
+from nas_gym import Architecture, BudgetExhausted, Evaluation, Evaluator, Ledger
+from nas_gym.evaluators.base import OnResult
+from nas_gym.evaluators.ledger import STALL
+
+# Arguments of an environment that are no part of what is compared.
+_ELSEWHERE = frozenset({"data_dir", "train_seed", "store", "run", "render_mode", "recipe"})
+_ELSEWHERE |= {"num_envs", "vectorization_mode"}
+
+
+class Recorder:
+    """Takes the record of one run: watches an environment's ledger from now until `finish`.
+
+    Nothing is charged to the agent but its own CPU time, and nothing beyond the budget is
+    recorded: a ledger that goes on is stopped by `nas_gym.BudgetExhausted`.
+
+    Args:
+        env: A single or vector environment of nas_gym, wrapped or not, that has evaluated
+            nothing yet. It was made by `gymnasium.make` or ``make_vec`` with
+            ``train_seed=seed``: the runs of one seed share the noise of training.
+        out: The comparison's folder; made if it is missing.
+        agent: What to call the agent there.
+        seed: Of the run.
+        budget: Distinct children, as all runs of the comparison have.
+        label: The environment's label, where the folder holds it already; None to find it from
+            ``env`` and to join the comparison.
+
+    Raises:
+        RunError: The folder holds something else or a comparison under other conditions, or
+            the environment or the agent's name does not fit in. Nothing is written then.
+    """
+
+    def __init__(
+        self,
+        env: Env,
+        out: str | Path,
+        *,
+        agent: str,
+        seed: int = 0,
+        budget: int = 100,
+        label: str | None = None,
+    ) -> None:
+        self.ledger: Ledger = ledger(env)
+        _check_seed(env, seed)
+        if self.ledger.proposals:
+            raise RunError("the environment has evaluated children already: make a new one")
+        if label is None:
+            _check_name(agent)
+            label, described = describe(env)
+            Comparison(out).join(Config(budget, {label: described}))
+        self.out = Path(out)
+        self.run = Run(label, agent, seed, budget, versions=versions())
+        self.rows: list[Row] = []
+        self._clock = _Clock()
+        self._inner = self.ledger.inner
+        self.ledger.inner = _Untimed(self._inner, self._clock)
+        self.ledger.watchers.append(self._watch)
+
+    def finish(self, error: str = "", detail: str = "") -> Record:
+        """Stop watching and write the record; an older one of the same run is replaced.
+
+        Args:
+            error: Why the run failed, in one line; empty if it did not.
+            detail: More of that, e.g. the traceback.
+
+        Returns:
+            What was written.
+        """
+        self._clock.stop()
+        self.ledger.inner = self._inner
+        self.ledger.watchers.remove(self._watch)
+        run = self.run
+        record = Record(
+            Run(
+                **{name: getattr(run, name) for name in ("env", "agent", "seed", "budget")},
+                ended=f"failed: {error}" if error else self._ended(),
+                distinct=len(self.rows),
+                proposals=self.ledger.proposals,
+                repeats=self.ledger.repeats,
+                failures=sum(not row.evaluation.ok for row in self.rows),
+                agent_seconds=round(self._clock.seconds, 6),
+                versions=run.versions,
+                detail=detail,
+            ),
+            tuple(self.rows),
+        )
+        write_record(self.out, record)
+        return record
+
+    def _ended(self) -> str:
+        if len(self.rows) >= self.run.budget:
+            return "budget"
+        idle = self.ledger.proposals - (self.rows[-1].proposals if self.rows else 0)
+        return "stalled" if idle >= STALL else "gave up"
+
+    def _watch(self, account: Ledger, evaluation: Evaluation) -> None:
+        if len(self.rows) == self.run.budget:
+            raise BudgetExhausted(f"the budget of {self.run.budget} distinct children is spent")
+        self.rows.append(Row(evaluation, account.proposals, round(self._clock.seconds, 6)))
+
+
+def describe(env: Env) -> tuple[str, Environment]:
+    """The label of an environment in a comparison, and how to make it again.
+
+    Raises:
+        RunError: It was not made by `gymnasium.make`, or with options that are no JSON values.
+    """
+    spec = env.spec
+    if spec is None:
+        raise RunError(
+            "this environment has no id to call it by: make it with gymnasium.make (register_task "
+            "gives your own one)"
+        )
+    defaults = gym.spec(spec.id).kwargs
+    given = {k: v for k, v in spec.kwargs.items() if k not in defaults or defaults[k] != v}
+    if isinstance(given.get("evaluator"), str | dict):  # where children train, unless it is ours
+        name = given["evaluator"]
+        name = name.get("name", "inline") if isinstance(name, dict) else name
+        if name in ("inline", "pool"):
+            del given["evaluator"]
+    options = {k: v for k, v in given.items() if k not in _ELSEWHERE}
+    shared = {"recipe": given["recipe"]} if given.get("recipe") else {}
+    try:
+        options, shared = json.loads(json.dumps([options, shared]))
+    except TypeError as error:
+        raise RunError(
+            f"options of {spec.id} in a comparison must be numbers, texts, lists or dicts: {error}"
+        ) from error
+    return str(Spec(spec.id, options)), Environment(
+        spec.id,
+        options,
+        shared,
+        trained=_single(env).trainer is not None,
+        context=json.loads(json.dumps(dict(ledger(env).context))),
+    )
+
+
+def versions() -> dict[str, str]:
+    """Versions of what results depend on."""
+    return {
+        "nas_gym": nas_gym.__version__,
+        "torch": str(torch.__version__),
+        "numpy": np.__version__,
+        "gymnasium": gym.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def _check_name(agent: str) -> None:
+    try:
+        name = Spec.parse(agent).name
+    except ValueError as error:
+        raise RunError(f"the agent's name: {error}") from error
+    if name in AGENTS:
+        raise RunError(f"{agent!r} is an agent of nas-gym: call yours by another name")
+
+
+def _single(env: Env) -> Any:
+    """The environment itself, or the one inside a vector environment."""
+    return getattr(env.unwrapped, "env", env.unwrapped)
+
+
+def _check_seed(env: Env, seed: int) -> None:
+    trained = _single(env).train_seed
+    if trained != seed:
+        raise RunError(
+            f"the environment was made with train_seed={trained} and the run has seed {seed}: "
+            "make it with train_seed=seed, so that all agents of a seed meet the same noise"
+        )
+
+
+class _Clock:
+    """CPU seconds of this process while it runs."""
+
+    def __init__(self) -> None:
+        self._spent = 0.0
+        self._since: float | None = time.process_time()
+
+    @property
+    def seconds(self) -> float:
+        return self._spent + (time.process_time() - self._since if self._since is not None else 0)
+
+    def stop(self) -> None:
+        self._spent, self._since = self.seconds, None
+
+    def start(self) -> None:
+        self._since = time.process_time()
+
+
+class _Untimed:
+    """An evaluator around an evaluator that stops the agent's clock."""
+
+    def __init__(self, inner: Evaluator, clock: _Clock) -> None:
+        self.inner = inner
+        self.clock = clock
+
+    @property
+    def context(self) -> Any:
+        return self.inner.context
+
+    def evaluate(
+        self,
+        architectures: Sequence[Architecture],
+        seeds: Sequence[int] | None = None,
+        on_result: OnResult | None = None,
+    ) -> list[Evaluation]:
+        self.clock.stop()
+        try:
+            return self.inner.evaluate(architectures, seeds, on_result)
+        finally:
+            self.clock.start()
+
+    def close(self) -> None:
+        self.inner.close()

@@ -1,0 +1,146 @@
+"""Is the default controller ahead? Tables from the records of ``nas-gym compare``.
+
+The runs are made by ``benchmarks/controllers.sh``. This reads their raw records and writes, for
+each environment, the mean regret at 50, 100 and 200 distinct children and the paired difference
+of the default ``reinforce`` to every other agent; and the protocol of NAS-Bench-201 (Dong & Yang
+2020, section 4): 12,000 simulated seconds, chosen by 12-epoch validation, scored by the 200-epoch
+test.
+
+    python -m benchmarks.controllers runs/controllers benchmarks/results
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from agents.compare.directory import Comparison
+from agents.compare.files import Record, read_records
+from agents.compare.statistics import estimate, iqm, paired_difference
+from nas_gym.evaluation import rank
+from nas_gym.tables import Scores, sealed_scores
+
+POINTS = (50, 100, 200)
+DEFAULT = "reinforce"
+SECONDS = 12_000.0  # of simulated training
+
+
+def regrets(record: Record, scores: Scores) -> list[float]:
+    """Regret of the incumbent at each of `POINTS`, in percentage points."""
+    found: list[float] = []
+    best = None
+    for index, row in enumerate(record.rows, 1):
+        if best is None or rank(row.evaluation) > rank(best):
+            best = row.evaluation
+        if index in POINTS:
+            found.append(scores.regret(best.architecture))
+    return found + found[-1:] * (len(POINTS) - len(found))
+
+
+def within(record: Record, scores: Scores, seconds: float) -> tuple[float, int]:
+    """Score of the incumbent when the simulated seconds are spent, and the children afforded."""
+    best, spent, children = None, 0.0, 0
+    for row in record.rows:
+        spent += row.evaluation.seconds
+        if spent > seconds:
+            break
+        children += 1
+        if best is None or rank(row.evaluation) > rank(best):
+            best = row.evaluation
+    return (scores.score(best.architecture) if best else 0.0), children
+
+
+def compared(records: Sequence[Record], scores: Scores) -> list[list[object]]:
+    """One row per agent: regrets, and differences to the default."""
+    runs: dict[str, dict[int, list[float]]] = {}
+    for record in records:
+        runs.setdefault(record.run.agent, {})[record.run.seed] = regrets(record, scores)
+    default = runs.get(DEFAULT, {})
+    rows: list[list[object]] = []
+    for agent, by_seed in sorted(runs.items(), key=lambda item: _last(item[1])):
+        row: list[object] = [agent, len(by_seed)]
+        for column in range(len(POINTS)):
+            values = np.array([one[column] for one in by_seed.values()])
+            mean = estimate([values], np.mean)
+            row += [_text(mean.value), _text(mean.low), _text(mean.high), _text(iqm(values))]
+            common = sorted(default.keys() & by_seed.keys())
+            if agent == DEFAULT or len(common) < 2:
+                row += ["", "", ""]
+                continue
+            difference = paired_difference(
+                {seed: by_default[column] for seed, by_default in default.items()},
+                {seed: mine[column] for seed, mine in by_seed.items()},
+            )
+            row += [_text(value) for value in difference]
+        rows.append(row)
+    return rows
+
+
+def protocol(records: Sequence[Record], scores: Scores) -> list[list[object]]:
+    """One row per agent: the score after `SECONDS`, as mean and standard deviation."""
+    found: dict[str, list[tuple[float, int]]] = {}
+    for record in records:
+        found.setdefault(record.run.agent, []).append(within(record, scores, SECONDS))
+    rows: list[list[object]] = []
+    for agent, pairs in found.items():
+        values, children = np.array(pairs).T
+        optimal = float(np.mean(np.isclose(values, scores.optimum)))
+        rows.append(
+            [
+                agent,
+                len(pairs),
+                f"{values.mean():.2f}",
+                f"{values.std(ddof=1):.2f}",
+                f"{np.median(values):.2f}",
+                f"{children.mean():.0f}",
+                f"{optimal:.2f}",
+            ]
+        )
+    return sorted(rows, key=lambda row: str(row[2]), reverse=True)
+
+
+def write(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a CSV file."""
+    with path.open("w", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerows([header, *rows])
+    print(path)
+
+
+def main() -> None:
+    """Read the records, write the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("comparison", type=Path, help="folder of nas-gym compare")
+    parser.add_argument("out", type=Path, help="where the CSV files go")
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    config = Comparison(arguments.comparison).read()
+    records = read_records(arguments.comparison)
+    names = ("mean", "low", "high", "iqm", "ahead_by", "ahead_low", "ahead_high")
+    header = ["agent", "seeds", *(f"{name}_at_{point}" for point in POINTS for name in names)]
+    for label, environment in config.environments.items():
+        scores = sealed_scores(environment.id, **environment.arguments(config.data_dir))
+        if scores is None:
+            continue
+        own = [one for one in records if one.run.env == label and not one.run.failed]
+        name = label.split("/")[-1].replace(":", "-")
+        write(arguments.out / f"{name}.csv", header, compared(own, scores))
+        if any(row.evaluation.seconds for row in own[0].rows):
+            columns = ["agent", "seeds", "test_mean", "test_sd", "median", "children", "optimal"]
+            write(arguments.out / f"{name}-12000s.csv", columns, protocol(own, scores))
+
+
+def _last(by_seed: dict[int, list[float]]) -> float:
+    return float(np.mean([values[-1] for values in by_seed.values()]))
+
+
+def _text(value: float) -> str:
+    return f"{value:.4f}"
+
+
+if __name__ == "__main__":
+    main()
