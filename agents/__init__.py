@@ -10,18 +10,30 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from agents.a2c import A2C as A2C
+    from agents.budget import Budgeted as Budgeted
+    from agents.dqn import DQN as DQN
+    from agents.evolution import Evolution as Evolution
+    from agents.local_search import LocalSearch as LocalSearch
+    from agents.maskable_ppo import MaskablePPO as MaskablePPO
+    from agents.ppo import PPO as PPO
     from agents.random_search import RandomSearch as RandomSearch
+    from agents.recurrent_ppo import RecurrentPPO as RecurrentPPO
     from agents.reinforce import REINFORCE as REINFORCE
+    from agents.reinforce_categorical import ReinforceCategorical as ReinforceCategorical
+    from agents.surrogate import Surrogate as Surrogate
 
 # Name on the command line: where it lives, and what it is in a line.
 AGENTS: dict[str, tuple[str, str]] = {
     "reinforce": (
         "agents.reinforce:REINFORCE",
-        "LSTM controller and policy gradient (Zoph & Le 2016); recipes default, zoph2016, enas2018",
+        "LSTM controller and policy gradient (Zoph & Le 2016), planning with a learnt value "
+        "function; recipes default, model_free, zoph2016, enas2018",
     ),
     "reinforce_categorical": (
         "agents.reinforce_categorical:ReinforceCategorical",
-        "independent softmaxes and policy gradient (Dong & Yang 2020): no LSTM",
+        "the same with independent softmaxes: no LSTM (Dong & Yang 2020); recipes default, "
+        "model_free, nasbench201",
     ),
     "ppo": ("agents.ppo:PPO", "Stable-Baselines3's PPO (Schulman et al. 2017)"),
     "maskable_ppo": (
@@ -53,9 +65,18 @@ AGENTS: dict[str, tuple[str, str]] = {
 }
 
 _HOMES = {
-    name: home.split(":")[0].removeprefix("agents.")
-    for home, _ in AGENTS.values()
-    for name in [home.split(":")[1]]
+    "A2C": "a2c",
+    "Budgeted": "budget",
+    "DQN": "dqn",
+    "Evolution": "evolution",
+    "LocalSearch": "local_search",
+    "MaskablePPO": "maskable_ppo",
+    "PPO": "ppo",
+    "REINFORCE": "reinforce",
+    "RandomSearch": "random_search",
+    "RecurrentPPO": "recurrent_ppo",
+    "ReinforceCategorical": "reinforce_categorical",
+    "Surrogate": "surrogate",
 }
 
 __all__ = ["AGENTS", *_HOMES]

@@ -10,7 +10,7 @@ from typing import Any, Self, overload
 import gymnasium as gym
 from gymnasium.vector import VectorEnv, VectorWrapper
 
-from agents.episodes import Environment, ledger, search_space
+from agents.episodes import Environment, ledger, search_space, spending
 from nas_gym import BudgetExhausted, Evaluation
 
 
@@ -32,9 +32,9 @@ class _Budget:
         if record is not None and agent is None:
             raise ValueError("a run on record needs a name: Budgeted(..., agent='mine')")
         self._account = ledger(env)
-        self._before = self._account.distinct, self._account.repeats
-        self._budget = budget
+        self._before = (0, 0)
         self._inside = False
+        self._spending = spending(env, budget)
         self._recorder: Any = None
         if record is not None:
             from agents.compare.records import Recorder
@@ -44,7 +44,7 @@ class _Budget:
 
     @property
     def distinct(self) -> int:
-        """Distinct children evaluated since the budget was set."""
+        """Distinct children evaluated since the block began."""
         return self._account.distinct - self._before[0]
 
     @property
@@ -67,7 +67,8 @@ class _Budget:
 
     def __enter__(self) -> Self:
         self._inside = True
-        self._account.budget = self._before[0] + self._budget
+        self._before = self._account.distinct, self._account.repeats
+        self._spending.__enter__()
         return self
 
     def __exit__(
@@ -77,8 +78,8 @@ class _Budget:
         trace: TracebackType | None,
     ) -> bool:
         spent = _spent(error)
-        self._account.budget = None
         self._inside = False
+        self._spending.__exit__(None, None, None)
         try:
             if self._recorder is not None and (error is None or spent):
                 self._recorder.finish()

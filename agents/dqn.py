@@ -40,7 +40,6 @@ class DQNConfig(SB3Config):
     """
 
     learning_rate: float = 1e-3
-    repeat_penalty: float = 0.0  # the memory is replayed for long: what was new is paid as it was
     warm_up: int = 16
     exploration: int = 64
     epsilon: float = 0.1

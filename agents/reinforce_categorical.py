@@ -15,11 +15,14 @@ from nas_gym._resolve import unknown
 RECIPES: dict[str, dict[str, Any]] = {
     # The ablation of the LSTM: everything else as it is there.
     "default": {},
+    "model_free": {"critic": False, "patience": None},
     # Dong & Yang 2020, arXiv 2001.00326: the REINFORCE of NAS-Bench-201, by its code: a child per
     # update, Adam, a moving average of decay 0.9 as baseline, logits that start at about 0.001.
     # The learning rate is that code's; its successor NATS-Bench (arXiv 2009.00437) has 0.01, and
     # an older text of the authors 0.5. (Their average takes a reward in before it is subtracted.)
     "nasbench201": {
+        "critic": False,
+        "patience": None,
         "batch_size": 1,
         "learning_rate": 1e-3,
         "epochs": 1,
@@ -42,7 +45,7 @@ class ReinforceCategorical:
     Args:
         env: A single or vector environment of nas_gym.
         seed: Seed of the initial logits and of every sample.
-        recipe: A name in `RECIPES`: ``"default"`` or ``"nasbench201"``.
+        recipe: A name in `RECIPES`: ``"default"``, ``"model_free"`` or ``"nasbench201"``.
         logger: Where scalars go, once per batch.
         **changes: Fields of `ReinforceConfig` that differ from the recipe, but for those of the
             LSTM, e.g. ``learning_rate=0.1``. ``batch_size`` follows a vector environment's

@@ -5,7 +5,6 @@ Raffin et al. 2021, "Stable-Baselines3: Reliable Reinforcement Learning Implemen
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -115,27 +114,18 @@ def _per_copy(infos: Mapping[str, Any], num_envs: int) -> list[dict[str, Any]]:
 
 
 class StandardizedRewards(VecEnvWrapper):
-    """Pays an episode in standard deviations from the mean of all so far; a repeat costs some.
+    """Pays an episode in standard deviations from the mean of all so far.
 
     Good architectures differ in the third decimal of an accuracy around 0.9: a value function
-    that starts at 0 would have to learn the 0.9 that well before it tells good from bad. And a
-    policy that has settled proposes what it knows for ever, which teaches nothing.
-
-    Args:
-        venv: The environment.
-        repeat_penalty: What the first repeat of a child costs, in standard deviations; the second
-            costs twice that, and so on.
+    that starts at 0 would have to learn the 0.9 that well before it tells good from bad.
 
     Attributes:
         rewards: What the environment itself paid for each episode.
-        proposed: How often each child was proposed, by its text.
     """
 
-    def __init__(self, venv: VecEnv, repeat_penalty: float = 0.0) -> None:
+    def __init__(self, venv: VecEnv) -> None:
         super().__init__(venv)
-        self.repeat_penalty = repeat_penalty
         self.rewards: list[float] = []
-        self.proposed: Counter[str] = Counter()
 
     def reset(self) -> Any:
         """Start all copies."""
@@ -147,12 +137,5 @@ class StandardizedRewards(VecEnvWrapper):
         if done.any():
             self.rewards += rewards[done].tolist()
             mean, spread = np.mean(self.rewards), np.std(self.rewards) + 1e-8
-            costs = np.array([self._cost(info.get("architecture")) for info in infos])
-            rewards = np.where(done, (rewards - mean) / spread - costs, 0.0)
+            rewards = np.where(done, (rewards - mean) / spread, 0.0)
         return observations, rewards, done, infos
-
-    def _cost(self, child: str | None) -> float:
-        if child is None:
-            return 0.0
-        self.proposed[child] += 1
-        return self.repeat_penalty * (self.proposed[child] - 1)

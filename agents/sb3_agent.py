@@ -7,7 +7,6 @@ import json
 import random
 import sys
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -37,13 +36,11 @@ class SB3Config:
         batch_size: Architectures per update.
         learning_rate: Of the optimiser.
         units: Units of each of the two layers, of the policy and of the value function.
-        repeat_penalty: What proposing a known child costs, in standard deviations of the reward.
     """
 
     batch_size: int = 8
     learning_rate: float = 3e-3
     units: int = 64
-    repeat_penalty: float = 2.0
 
     def check(self, agent: str) -> None:
         """Refuse values outside their range.
@@ -55,7 +52,6 @@ class SB3Config:
         for name in ("batch_size", "units"):
             options.require(agent, self, name, getattr(self, name) >= 1, "at least 1")
         options.require(agent, self, "learning_rate", self.learning_rate > 0, "above 0")
-        options.require(agent, self, "repeat_penalty", self.repeat_penalty >= 0, "at least 0")
 
 
 class Randomness:
@@ -101,8 +97,9 @@ class SB3Agent(ABC):
     """An algorithm of Stable-Baselines3 that plays environments of nas_gym.
 
     It learns from ``batch_size`` whole episodes at a time, does not discount the reward that comes
-    at their end, and sees it as `StandardizedRewards` says. Everything random comes from
-    ``seed``.
+    at their end, and sees it as `StandardizedRewards` says. A policy that has settled proposes
+    what is known for ever, so one that has found nothing new in three batches begins anew.
+    Everything random comes from ``seed``.
 
     Args:
         env: A single or vector environment of nas_gym.
@@ -140,7 +137,7 @@ class SB3Agent(ABC):
         self.env = env
         self.logger = logger
         venv = GymnasiumVecEnv(env) if isinstance(env, VectorEnv) else DummyVecEnv([lambda: env])
-        self.episodes = StandardizedRewards(venv, self.config.repeat_penalty)
+        self.episodes = StandardizedRewards(venv)
         self.random = Randomness()
         self._batches = self._idle = 0
         with self.random.installed():
@@ -182,11 +179,11 @@ class SB3Agent(ABC):
             target = account.distinct + budget
             self.model._last_obs = None  # begin with whole episodes
             while account.distinct < target:
-                begun, known = len(self.episodes.rewards), len(self.episodes.proposed)
+                begun, known = len(self.episodes.rewards), account.distinct
                 self.model.learn(1, reset_num_timesteps=False, log_interval=sys.maxsize)
                 self._batches += 1
                 self._log(self.episodes.rewards[begun:])
-                self._idle = 0 if len(self.episodes.proposed) > known else self._idle + 1
+                self._idle = 0 if account.distinct > known else self._idle + 1
                 if self._idle == PATIENCE:
                     self._restart()
 
@@ -201,7 +198,6 @@ class SB3Agent(ABC):
             "random": self.random.state(),
             "actions": json.dumps(self.model.action_space.np_random.bit_generator.state),
             "rewards": list(self.episodes.rewards),
-            "proposed": dict(self.episodes.proposed),
             "batches": [self._batches, self._idle],
             "own": self.own_state(),
         }
@@ -222,7 +218,6 @@ class SB3Agent(ABC):
         self.random.restore(state["random"])
         self.model.action_space.np_random.bit_generator.state = json.loads(state["actions"])
         self.episodes.rewards = list(state["rewards"])
-        self.episodes.proposed = Counter(state["proposed"])
         self._batches, self._idle = state["batches"]
         self.restore_own(state["own"])
 
@@ -235,7 +230,7 @@ class SB3Agent(ABC):
         del state
 
     def _restart(self) -> None:
-        """Begin with a fresh policy; the memory of what was paid and proposed stays."""
+        """Take a fresh policy and optimiser; what was paid is not forgotten."""
         model = self.model
         fresh = model.policy_class(
             model.observation_space, model.action_space, model.lr_schedule, **model.policy_kwargs

@@ -14,6 +14,7 @@ from agents.budget import Budgeted
 from agents.compare.files import read_records
 from agents.episodes import ledger
 from agents.run_directory import RunError
+from agents.search import make_agent_class
 from nas_gym import NASEnv
 
 ENV = "test/Dials-v0"
@@ -198,3 +199,9 @@ class TestRefusals:
         with pytest.raises(RunError, match="train_seed=seed"):
             Budgeted(env, budget=5, record=tmp_path / "out", agent="mine", seed=3)
         assert not (tmp_path / "out").exists()
+
+
+def test_an_agent_of_this_project_cannot_lift_it() -> None:
+    with Budgeted(make(8), budget=5) as env:
+        make_agent_class("random")(env, seed=0).learn(100)
+    assert env.distinct == 5
