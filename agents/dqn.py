@@ -41,7 +41,7 @@ class DQNConfig(SB3Config):
 
     learning_rate: float = 1e-3
     warm_up: int = 16
-    exploration: int = 64
+    exploration: int = 32
     epsilon: float = 0.1
     gradient_steps: int = 40
     minibatch: int = 64
@@ -87,12 +87,20 @@ class DQN(SB3Agent):
             device="cpu",  # networks this small only lose on a card
         )
 
+        self._begun = 0  # step at which exploration began
+
         def epsilon(_: float) -> float:
-            done = model.num_timesteps / episode - c.warm_up
-            return float(np.interp(done, (0, c.exploration), (1.0, c.epsilon)))
+            episodes = (model.num_timesteps - self._begun) / episode
+            fallen = (c.warm_up, c.warm_up + c.exploration)
+            return float(np.interp(episodes, fallen, (1.0, c.epsilon)))
 
         model.exploration_schedule = epsilon  # by episodes: a larger budget begins as a smaller
         return model
+
+    def restart(self) -> None:
+        """Explore as at first; see `SB3Agent`."""
+        super().restart()
+        self._begun = self.model.num_timesteps
 
     def learn(self, budget: int) -> None:
         """Search until ``budget`` more distinct children are evaluated, exactly."""
@@ -105,7 +113,7 @@ class DQN(SB3Agent):
         memory, model = self._memory, self.model
         filled = memory.buffer_size if memory.full else memory.pos
         columns = {name: torch.from_numpy(getattr(memory, name)[:filled]) for name in _COLUMNS}
-        counts = [model._n_calls, memory.pos, int(memory.full)]
+        counts = [model._n_calls, self._begun, memory.pos, int(memory.full)]
         return {**columns, "counts": counts, "exploration": float(model.exploration_rate)}
 
     def restore_own(self, state: Mapping[str, Any]) -> None:
@@ -113,7 +121,7 @@ class DQN(SB3Agent):
         memory, model = self._memory, self.model
         for name in _COLUMNS:
             getattr(memory, name)[: len(state[name])] = state[name].numpy()
-        model._n_calls, memory.pos, full = state["counts"]
+        model._n_calls, self._begun, memory.pos, full = state["counts"]
         memory.full, model.exploration_rate = bool(full), state["exploration"]
 
     @property

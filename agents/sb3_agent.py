@@ -185,7 +185,7 @@ class SB3Agent(ABC):
                 self._log(self.episodes.rewards[begun:])
                 self._idle = 0 if account.distinct > known else self._idle + 1
                 if self._idle == PATIENCE:
-                    self._restart()
+                    self.restart()
 
     def save(self, path: str) -> None:
         """Write weights, optimiser, random states and past rewards."""
@@ -229,7 +229,7 @@ class SB3Agent(ABC):
         """Take over what `own_state` gave."""
         del state
 
-    def _restart(self) -> None:
+    def restart(self) -> None:
         """Take a fresh policy and optimiser; what was paid is not forgotten."""
         model = self.model
         fresh = model.policy_class(

@@ -21,7 +21,7 @@ import agents
 from agents import AGENTS, REINFORCE, ReinforceCategorical
 from agents.controller import CategoricalPolicy, Controller, Policy
 from agents.episodes import ledger, play
-from agents.reinforce import RECIPES, make_config
+from agents.reinforce import make_config
 from agents.scalars import ScalarLog
 from agents.search import make_agent_class
 from agents.storage import save_plain
@@ -36,15 +36,15 @@ from nas_gym import (
 )
 from nas_gym.search_spaces import LayerCNN
 
-# Agents that propose nothing twice as long as there is something new.
-NO_REPEATS = (
-    "reinforce",
-    "reinforce_categorical",
-    "random",
-    "evolution",
-    "local_search",
-    "surrogate",
-)
+# Agents that propose nothing twice as long as there is something new, and with which options.
+NO_REPEATS: dict[str, dict[str, Any]] = {
+    "reinforce": {"patience": None},
+    "reinforce_categorical": {"patience": None},
+    "random": {},
+    "evolution": {},
+    "local_search": {},
+    "surrogate": {},
+}
 OPTIONAL = ("sb3_contrib",)  # libraries that an agent may lack
 
 STEPS, CHOICES = 5, 4
@@ -243,7 +243,7 @@ class TestEveryAgent:
     def test_proposes_nothing_twice(self, name: str) -> None:
         agent_class = make_agent_class(name)
         env = layers_env(agent_class.num_envs())
-        agent_class(env, seed=0).learn(10 * env.num_envs)
+        agent_class(env, seed=0, **NO_REPEATS[name]).learn(100)
         assert ledger(env).repeats == 0
 
     def test_refuses_an_environment_that_is_not_ours(self, agent_class: Any) -> None:
@@ -297,19 +297,33 @@ class TestReinforce:
             {"temperature": 5.0},
             {"tanh_constant": 0.5},
             {"policy": "categorical"},
+            {"patience": 5},
         ],
     )
     def test_every_option_changes_the_search(self, changes: dict[str, Any]) -> None:
         plain, changed = (
-            searched(REINFORCE, 0, 30, **options) for options in ({}, {"batch_size": 5, **changes})
+            searched(REINFORCE, 0, 30, recipe="model_free", **options)
+            for options in ({}, {"batch_size": 5, **changes})
         )
         assert [e.architecture for e in plain] != [e.architecture for e in changed]
 
-    @pytest.mark.parametrize("recipe", RECIPES)
-    def test_learns_to_prefer_what_pays(self, recipe: str) -> None:
-        env = lock_env(8)
-        options = {} if recipe == "default" else {"learning_rate": 0.02}
-        agent = REINFORCE(env, seed=1, recipe=recipe, unique=False, **options)
+    @pytest.mark.parametrize("changes", [{"critic": False}, {"imagined": 16}, {"patience": 10}])
+    def test_every_option_of_the_critic_changes_the_search(self, changes: dict[str, Any]) -> None:
+        plain, changed = (searched(REINFORCE, 0, 40, **options) for options in ({}, changes))
+        assert [e.architecture for e in plain] != [e.architecture for e in changed]
+
+    @pytest.mark.parametrize(
+        ("recipe", "changes"),
+        [
+            ("model_free", {}),
+            ("zoph2016", {}),
+            ("enas2018", {"share": "decision", "baseline_decay": 0.9}),
+        ],
+    )
+    def test_learns_to_prefer_what_pays(self, recipe: str, changes: dict[str, Any]) -> None:
+        """Also the papers' recipes, with steps that are large enough for so few children."""
+        env, changes = lock_env(8), {"learning_rate": 0.02, **changes}
+        agent = REINFORCE(env, seed=1, recipe=recipe, unique=False, **changes)
         before = np.mean([o.reward for o in play(env, agent.controller.sample(64)[0].tolist())])
         agent.learn(250)
         after = np.mean([o.reward for o in play(env, agent.controller.sample(64)[0].tolist())])
@@ -335,14 +349,13 @@ class TestReinforce:
 
     def test_unique_proposes_nothing_twice(self) -> None:
         env = lock_env(5)
-        REINFORCE(env, seed=0, learning_rate=0.2).learn(200)
+        REINFORCE(env, seed=0, recipe="model_free", learning_rate=0.2).learn(200)
         assert ledger(env).repeats == 0
 
     def test_without_unique_a_policy_that_stands_still_ends_the_search(self) -> None:
-        env = lock_env(8, lambda architecture, seed: float(architecture.layers[0][0] == 0))
-        agent = REINFORCE(env, seed=0, recipe="zoph2016", learning_rate=0.5, clip=0.2, epochs=4)
-        agent.learn(CHOICES**STEPS)
-        assert ledger(env).distinct < CHOICES**STEPS
+        env = lock_env(8)
+        REINFORCE(env, seed=0, recipe="model_free", unique=False, learning_rate=0.05).learn(500)
+        assert ledger(env).distinct < 500
 
     def test_failures_earn_the_floor_and_are_learnt_from(self) -> None:
         def look_up(architecture: Architecture, seed: int) -> Any:
@@ -350,7 +363,7 @@ class TestReinforce:
             return Evaluation(architecture, "rejected" if bad else "ok", 0.0 if bad else 1.0)
 
         env = lock_env(5, look_up)
-        agent = REINFORCE(env, seed=0, unique=False)
+        agent = REINFORCE(env, seed=0, recipe="model_free", unique=False)
         agent.learn(60)
         assert (agent.controller.sample(50)[0][:, 0] == 0).float().mean() > 0.8
 
@@ -368,6 +381,8 @@ class TestReinforce:
             ({"units": 8.5}, "units of reinforce must be a whole number"),
             ({"epochs": True}, "epochs of reinforce must be a whole number, got True"),
             ({"unique": 1}, "unique of reinforce must be true or false"),
+            ({"unique": False}, "unique of reinforce must be true with a critic"),
+            ({"patience": 0}, "patience of reinforce must be at least 1, or None"),
             ({"temperature": 0}, "temperature of reinforce must be above 0"),
             ({"tanh_constant": -1}, "tanh_constant of reinforce must be above 0, or None"),
         ],
@@ -402,7 +417,7 @@ class TestReinforceCategorical:
     def test_nasbench201_learns_to_prefer_what_pays(self) -> None:
         env = lock_env(1)
         agent = ReinforceCategorical(env, seed=1, recipe="nasbench201", learning_rate=0.1)
-        agent.learn(150)
+        agent.learn(120)
         likeliest = tuple(agent.policy.logits.argmax(1).tolist())
         assert sum(a == b for a, b in zip(likeliest, OPTIMUM, strict=True)) >= 4
 

@@ -177,12 +177,20 @@ class TestStandings:
         assert pair.verdict == "undecided: its interval holds zero"
         assert conclusion(found).startswith("No difference between the 2 ranked agents is decided")
 
-    def test_what_is_inside_the_noise_floor_is_not_decided(self) -> None:
+    def test_what_is_inside_the_noise_floor_is_said_to_be(self) -> None:
         ends = {"a": [0.80] * 6, "b": [0.81] * 6}
-        assert places(standing(SCORE, **ends)) == {"b": 1, "a": 2}
-        noisy = standing(replace(SCORE, noise=1.5), **ends)
-        assert places(noisy) == {"b": 1, "a": 1}
-        assert noisy.pairs[0].verdict == "undecided: it is inside the noise floor of 1.50"
+        quiet, noisy = standing(SCORE, **ends), standing(replace(SCORE, noise=1.5), **ends)
+        assert places(quiet) == places(noisy) == {"b": 1, "a": 2}
+        assert noisy.pairs[0].verdict == "b is better, inside the noise floor of 1.50"
+        said = "1 of the 1 decided differences are inside the noise floor of 1.50"
+        assert said in conclusion(noisy)
+        assert "noise" not in conclusion(quiet)
+
+    def test_an_undecided_difference_is_also_said_to_be_inside_it(self) -> None:
+        ends = {"a": [0.5, 0.6], "b": [0.6, 0.5]}
+        (pair,) = standing(replace(SCORE, noise=1.5), **ends).pairs
+        assert pair.verdict.startswith("undecided: its interval holds zero")
+        assert pair.verdict.endswith("; inside the noise floor of 1.50")
 
     @pytest.mark.parametrize("seeds", [2, FEWEST - 1, FEWEST])
     def test_fewer_than_six_seeds_decide_nothing(self, seeds: int) -> None:

@@ -35,12 +35,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def test_every_example_is_run_here() -> None:
     assert sorted(FILES) == ["my_agent.py", "my_space.py", "my_task.py"]
-    assert len(SCRIPTS) == 3
+    assert len(SCRIPTS) == 4
     assert len(PYTHON) == len(FILES) + len(SCRIPTS) + 1  # the last one loads a saved child
     assert all(len(code.splitlines()) < 30 for code in PYTHON)
 
 
-@pytest.mark.parametrize("code", SCRIPTS, ids=["environment", "reinforce", "sb3"])
+@pytest.mark.parametrize("code", SCRIPTS, ids=["environment", "reinforce", "sb3", "library"])
 def test_script(code: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = folder / "example.py"
     path.write_text(code)

@@ -51,9 +51,11 @@ class Pair:
 
     @property
     def decided(self) -> bool:
-        """Whether one is better by more than chance, and by more than the noise floor."""
-        clear = not self.difference.holds_zero and not self.inside_noise
-        return clear and self.seeds >= FEWEST
+        """Whether one is better by more than chance.
+
+        It may be so inside the noise floor: many seeds see what no single training could.
+        """
+        return not self.difference.holds_zero and self.seeds >= FEWEST
 
     @property
     def winner(self) -> str | None:
@@ -70,9 +72,10 @@ class Pair:
             reasons.append("its interval holds zero")
         if self.seeds < FEWEST:
             reasons.append(f"{self.seeds} common seeds are too few, {FEWEST} can decide")
-        if self.inside_noise:
-            reasons.append(f"it is inside the noise floor of {self.noise:.2f}")
-        return f"undecided: {', '.join(reasons)}" if reasons else f"{self.winner} is better"
+        floor = f"inside the noise floor of {self.noise:.2f}" if self.inside_noise else ""
+        if reasons:
+            return f"undecided: {', '.join(reasons)}{f'; {floor}' if floor else ''}"
+        return f"{self.winner} is better{f', {floor}' if floor else ''}"
 
 
 @dataclass(frozen=True)
@@ -157,7 +160,7 @@ class Standing:
         place = self.place(entry)
         if place is None:
             return (math.inf, not entry.trials)
-        return (0, -self.measure.sign * entry.iqms[-1].value)
+        return (0, place, -self.measure.sign * entry.iqms[-1].value)
 
 
 @dataclass(frozen=True)

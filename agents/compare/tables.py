@@ -83,7 +83,8 @@ def meaning(standing: Standing) -> str:
         return f"{what} The noise floor is not known."
     return (
         f"{what} Noise floor: training one network again changes it by {measure.noise:.2f} points "
-        "(standard deviation); a smaller difference between agents is not decided here."
+        "(standard deviation). A smaller difference between agents is marked: many seeds may "
+        "decide it, but a single training says more."
     )
 
 
@@ -91,6 +92,18 @@ def conclusion(standing: Standing) -> str:
     """What may be said about an environment, in a sentence or two."""
     if standing.refusal:
         return f"{standing.refusal[0].upper()}{standing.refusal[1:]}."
+    decided = [pair for pair in standing.pairs if pair.decided]
+    inside = sum(pair.inside_noise for pair in decided)
+    floor = (
+        f" {inside} of the {len(decided)} decided differences are inside the noise floor of "
+        f"{standing.measure.noise:.2f}: one training of one network says more."
+        if inside
+        else ""
+    )
+    return _order(standing) + floor
+
+
+def _order(standing: Standing) -> str:
     first = [entry.agent for entry in standing.ranked if standing.place(entry) == 1]
     others = len(standing.ranked) - len(first)
     if not others:
