@@ -1,7 +1,7 @@
-"""PPO in one file, in the style of CleanRL (Huang et al. 2022, JMLR 23): PyTorch and Gymnasium only.
+"""PPO in one file, in the style of CleanRL (Huang et al. 2022): PyTorch and Gymnasium only.
 
     python examples/cleanrl_ppo.py --env-id nas_gym/Digits-v0 --budget 60
-    python examples/cleanrl_ppo.py --env-id nas_gym/NASBench201-v0 --budget 100 --record runs/compare
+    python examples/cleanrl_ppo.py --env-id nas_gym/NASBench201-v0 --record runs/compare
 
 All that it knows of nas_gym is the ids and `Budgeted`, which ends the endless loop.
 """

@@ -268,17 +268,17 @@ class Bomb:
 class TestLearning:
     @staticmethod
     def hits(name: str, budget: int = 80) -> int:
-        """Of 10 searches, those that find the optimum; 80 of 1,024 draws are 8 % each."""
+        """Of 6 searches, those that find the optimum; 80 of 1,024 draws are 8 % each."""
         agent_class = make_agent_class(name)
-        runs = [searched(agent_class, seed, budget) for seed in range(10)]
+        runs = [searched(agent_class, seed, budget) for seed in range(6)]
         return sum(max(e.val_accuracy for e in found) == 1 for found in runs)
 
     def test_random_search_finds_the_optimum_as_often_as_chance(self) -> None:
-        assert self.hits("random") <= 3
+        assert self.hits("random") <= 2
 
     @pytest.mark.parametrize("name", [name for name in NO_REPEATS if name != "random"])
     def test_finds_the_optimum_far_more_often(self, name: str) -> None:
-        assert self.hits(name) >= 7
+        assert self.hits(name) >= 4
 
 
 class TestReinforce:
@@ -325,7 +325,7 @@ class TestReinforce:
         env, changes = lock_env(8), {"learning_rate": 0.02, **changes}
         agent = REINFORCE(env, seed=1, recipe=recipe, unique=False, **changes)
         before = np.mean([o.reward for o in play(env, agent.controller.sample(64)[0].tolist())])
-        agent.learn(250)
+        agent.learn(200)
         after = np.mean([o.reward for o in play(env, agent.controller.sample(64)[0].tolist())])
         assert after > before + 0.2
 
@@ -349,7 +349,7 @@ class TestReinforce:
 
     def test_unique_proposes_nothing_twice(self) -> None:
         env = lock_env(5)
-        REINFORCE(env, seed=0, recipe="model_free", learning_rate=0.2).learn(200)
+        REINFORCE(env, seed=0, recipe="model_free", learning_rate=0.2).learn(120)
         assert ledger(env).repeats == 0
 
     def test_without_unique_a_policy_that_stands_still_ends_the_search(self) -> None:
@@ -416,8 +416,8 @@ class TestReinforceCategorical:
 
     def test_nasbench201_learns_to_prefer_what_pays(self) -> None:
         env = lock_env(1)
-        agent = ReinforceCategorical(env, seed=1, recipe="nasbench201", learning_rate=0.1)
-        agent.learn(120)
+        agent = ReinforceCategorical(env, seed=1, recipe="nasbench201", learning_rate=0.2)
+        agent.learn(80)
         likeliest = tuple(agent.policy.logits.argmax(1).tolist())
         assert sum(a == b for a, b in zip(likeliest, OPTIMUM, strict=True)) >= 4
 

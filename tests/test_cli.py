@@ -427,7 +427,10 @@ class TestWrongInput:
             (["--recipe", "peak_lr"], "--recipe takes NAME=VALUE, got 'peak_lr'"),
             (["--epochs", "0"], "epochs must be at least 1"),
             (["--train-images", "99999"], "train_images must be at most 1085"),
-            (["--agent-options", "recipe=zoph"], "there are: default, enas2018, model_free, zoph2016"),
+            (
+                ["--agent-options", "recipe=zoph"],
+                "there are: default, enas2018, model_free, zoph2016",
+            ),
             (["--agent-options", "lr=1"], "unknown option of reinforce 'lr'"),
             (["--agent", "random", "--agent-options", "lr=1"], "agent random"),
             (["--env", "nas_gym/Custom-v0"], "no task is named"),
