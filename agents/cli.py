@@ -88,15 +88,16 @@ class Search:
 
         recipe = _recipe(self.recipe, self.epochs, self.train_images)
         env_options: dict[str, Any] = {"reward": self.reward, "train_seed": self.child_seed}
-        if self.search_space is not None or self.space_options:
-            env_options["search_space"] = self.search_space or "layer_cnn"
+        if self.search_space is not None:
+            env_options["search_space"] = self.search_space
         for name, texts in (
             ("search_space", self.space_options),
             ("reward", self.reward_options),
         ):
             flag = "--space-options" if name == "search_space" else "--reward-options"
             if options := _options(texts, flag):
-                env_options[name] = {"name": env_options[name], **options}
+                named = {"name": env_options[name]} if name in env_options else {}
+                env_options[name] = {**named, **options}
         if self.task is not None:
             task = {"name": self.task, **_options(self.task_options, "--task-options")}
             env_options["task"] = task if self.task_options else self.task
@@ -106,7 +107,10 @@ class Search:
             env_options["recipe"] = recipe
         if self.device != "cpu":
             env_options["device"] = self.device
-        env_options |= _options(self.env_options, "--env-options")
+        own = _options(self.env_options, "--env-options")
+        for name in own.keys() & {"store", "run", "data_dir"}:
+            raise UsageError(f"--env-options cannot set {name}: it has a flag, or is the run's own")
+        env_options |= own
         workers = _workers(self.workers, self.device)
         if self.budget < 1:
             raise UsageError(f"--budget must be at least 1, got {self.budget}")

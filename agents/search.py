@@ -188,7 +188,11 @@ def _checked(config: SearchConfig) -> tuple[Any, int | None, bool, dict[str, Any
     try:
         check_env_id(config.env)
         agent_class = make_agent_class(config.agent)
-        probe = gym.make(config.env, data_dir=config.data_dir, **config.env_options)
+        try:
+            probe = gym.make(config.env, **{"data_dir": config.data_dir, **config.env_options})
+        except TypeError as error:
+            reason = str(error).split(" was raised from")[0]
+            raise ValueError(f"environment {config.env}: {reason}") from error
         context = dict(ledger(probe).context)
         trained = getattr(probe.unwrapped, "trainer", None) is not None
         try:

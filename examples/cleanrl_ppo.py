@@ -19,7 +19,7 @@ import tyro
 from torch.distributions import Categorical
 
 import nas_gym  # noqa: F401  (registers the ids)
-from agents.budget import Budgeted
+from agents import Budgeted
 
 
 @dataclass

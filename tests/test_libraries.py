@@ -49,7 +49,6 @@ def published() -> dict[str, Row]:
     """The rows of the README, by library."""
     text = README.read_text()
     lines = text[text.index(START) + len(START) : text.index(END)].strip().splitlines()
-    assert lines[0] == HEAD
     rows = [Row(*(cell.strip() for cell in line.strip("|").split("|"))) for line in lines[2:]]
     return {row.library: row for row in rows}
 
@@ -111,9 +110,10 @@ class TestOneFile:
         ours = [line for line in lines if "nas_gym" in line or "agents" in line]
         assert [line.split("  #")[0] for line in ours] == [
             "import nas_gym",
-            "from agents.budget import Budgeted",
+            "from agents import Budgeted",
         ]
 
 
 def test_the_table_has_a_row_for_every_library_and_no_other() -> None:
     assert list(published()) == NAMES
+    assert f"{START}{HEAD}\n" in README.read_text()
