@@ -22,6 +22,7 @@ class _Budget:
     """
 
     env: Any
+    _inside = False
 
     def _limit(
         self, env: Environment, budget: int, record: str | Path | None, agent: str | None, seed: int
@@ -33,7 +34,6 @@ class _Budget:
             raise ValueError("a run on record needs a name: Budgeted(..., agent='mine')")
         self._account = ledger(env)
         self._before = (0, 0)
-        self._inside = False
         self._spending = spending(env, budget)
         self._recorder: Any = None
         if record is not None:
