@@ -339,6 +339,7 @@ class TestReinforce:
         assert (config.layers, config.units, config.learning_rate) == (2, 35, 6e-4)
         assert (config.init, config.clip, config.baseline) == (0.08, None, "moving_average")
         assert (config.epochs, config.unique, config.entropy_weight) == (1, False, 0.0)
+        assert (config.critic, config.patience) == (False, None)
         assert config.reward_transform == "none"  # the environment's reward is cubed, once
         agent = REINFORCE(lock_env(), seed=0, recipe="zoph2016")
         values = torch.cat([p.flatten() for p in agent.controller.parameters()])
@@ -351,6 +352,7 @@ class TestReinforce:
         assert (config.tanh_constant, config.temperature, config.init) == (2.5, 5.0, 0.1)
         assert (config.baseline, config.clip, config.epochs) == ("moving_average", None, 1)
         assert (config.entropy_weight, config.unique) == (1e-4, False)
+        assert (config.critic, config.patience) == (False, None)
 
     def test_unique_proposes_nothing_twice(self) -> None:
         env = lock_env(5)
