@@ -342,6 +342,21 @@ def test_sealed_scores_are_those_of_the_file(macro: made_up.Macro, cells: made_u
         assert min(regrets) > 0
 
 
+@pytest.mark.parametrize(("env_id", "write"), [(MACRO, made_up.macro), (CELLS, made_up.cells)])
+def test_a_file_that_was_replaced_is_read_anew(env_id: str, write: Any, tmp_path: Path) -> None:
+    path = tmp_path / "table.npz"
+    found = []
+    for seed in range(2):
+        write(path, seed=seed)
+        os.utime(path, (seed + 1, seed + 1))
+        paid = play(make(env_id, path=str(path)), [1] * 8 if env_id == MACRO else [1] * 6)[0]
+        scores = sealed_scores(env_id, path=str(path))
+        assert scores is not None
+        found.append((paid, scores.optimum))
+    assert found[0][0] != found[1][0]
+    assert found[0][1] != found[1][1]
+
+
 def test_only_a_table_has_sealed_scores(cells: made_up.Cells) -> None:
     assert sealed_scores("nas_gym/Digits-v0") is None
     assert sealed_scores(CELLS, task="digits") is None

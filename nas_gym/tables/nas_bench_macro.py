@@ -91,10 +91,19 @@ class _Draw:
         return self._drawn
 
 
-@lru_cache(maxsize=2)
 def _columns(file: Path) -> tuple[Floats, Integers, Integers]:
     """Accuracies in [0, 1], ``(6561, trainings)``; parameters and multiply-adds, ``(6561,)``."""
-    table = read(file, "NAS-Bench-Macro", lambda path: json.loads(path.read_text()))
+    columns: tuple[Floats, Integers, Integers] = read(
+        file, "NAS-Bench-Macro", lambda path: _parsed(path, path.stat().st_mtime_ns)
+    )
+    return columns
+
+
+@lru_cache(maxsize=2)
+def _parsed(file: Path, written: int) -> tuple[Floats, Integers, Integers]:
+    """What `_columns` gives, kept for each file as it was ``written`` last, in nanoseconds."""
+    del written
+    table = json.loads(file.read_text())
     keys = ["".join(map(str, digits)) for digits in np.ndindex(*SPACE.sizes.tolist())]
     missing = [key for key in keys if not isinstance(table, dict) or key not in table]
     if missing:
