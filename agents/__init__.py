@@ -60,7 +60,8 @@ AGENTS: dict[str, tuple[str, str]] = {
     ),
     "surrogate": (
         "agents.surrogate:Surrogate",
-        "Bayesian optimisation: a Gaussian process and expected improvement (White et al. 2021)",
+        "Bayesian optimisation: a Gaussian process and expected improvement (White et al. 2021); "
+        "recipes default, counts",
     ),
 }
 

@@ -2,71 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from torch import Tensor
 
+from agents.gaussian_process import GaussianProcess, Kernel, Posterior, differences
 from nas_gym import Architecture
-
-Floats = NDArray[np.float64]
-Codes = NDArray[np.int64]
-
-JITTER = 1e-6  # on the diagonal of a covariance that is drawn from
-
-
-@dataclass(frozen=True)
-class Kernel:
-    """How alike the values of two architectures are, from the share of slots in which they differ.
-
-    Attributes:
-        rate: Of the exponential decay with that share.
-        linear: Weight of a kernel that falls linearly: every slot counts on its own.
-        noise: Variance of what the kernel does not explain, as a share of its own.
-    """
-
-    rate: float
-    linear: float
-    noise: float
-
-    def __call__(self, difference: Floats) -> Floats:
-        """Covariances, from shares of differing slots in [0, 1]."""
-        value: Floats = (1 - self.linear) * np.exp(-self.rate * difference)
-        return value + self.linear * (1 - difference)
-
-
-@dataclass(frozen=True)
-class Posterior:
-    """One member's belief about a set of candidates.
-
-    Attributes:
-        mean: Of the values, ``(candidates,)``.
-        covariance: ``(candidates, candidates)``, of the values, without the noise of training.
-    """
-
-    mean: Floats
-    covariance: Floats
-
-    def draw(self, random: np.random.Generator) -> Floats:
-        """The values under one function drawn from the belief, ``(candidates,)``."""
-        jitter = JITTER * np.eye(len(self.mean))
-        root = np.linalg.cholesky(self.covariance + jitter)
-        values: Floats = self.mean + root @ random.standard_normal(len(self.mean))
-        return values
 
 
 class Critic:
     """An ensemble of Gaussian processes, learnt from all (architecture, reward) pairs so far.
 
-    The kernel looks at the canonical architectures, slot by slot, so equal networks are equal and
-    nothing has to be known about the space. Rewards are replaced by the normal scores of their
-    ranks: a network that fails to learn at all says no more than that it is the last.
+    Rewards are replaced by the normal scores of their ranks: a network that fails to learn at all
+    says no more than that it is the last.
 
     The members differ in their kernels: candidates are drawn from a prior, and those with the
-    highest marginal likelihood stay (Rasmussen & Williams 2006, eq. 5.8).
+    highest marginal likelihood stay.
 
     Args:
         random: Source of everything random.
@@ -79,9 +34,8 @@ class Critic:
         self.members = members
         self.fresh = fresh
         self._values: dict[Architecture, float] = {}
-        self._numbers: dict[Hashable, int] = {}
         self._kernels: list[Kernel] = []
-        self._weights: Floats = np.zeros(0)
+        self._weights = np.zeros(0)
 
     def __len__(self) -> int:
         """Number of architectures observed."""
@@ -98,11 +52,10 @@ class Critic:
 
     def fit(self) -> None:
         """Choose the members by what was observed."""
-        codes = self._codes(list(self._values))
-        target = normal_scores(np.array(list(self._values.values())))
-        difference = _difference(codes, codes)
+        difference = differences(list(self._values))
+        target = self._target()
         kernels = [*self._kernels, *(self._draw_kernel() for _ in range(self.fresh))]
-        likelihood = np.array([_fit(kernel, difference, target)[2] for kernel in kernels])
+        likelihood = np.array([GaussianProcess(k, difference, target).likelihood for k in kernels])
         kept = np.argsort(-likelihood, kind="stable")[: self.members]
         self._kernels = [kernels[index] for index in kept]
         weights = np.exp(likelihood[kept] - likelihood[kept[0]])
@@ -117,26 +70,15 @@ class Critic:
             candidates: What to value.
             count: How many draws.
         """
-        seen = list(self._values)
-        codes = self._codes([*seen, *candidates])
-        old, new = codes[: len(seen)], codes[len(seen) :]
-        target = normal_scores(np.array(list(self._values.values())))
-        among, across, inside = (
-            _difference(old, old),
-            _difference(new, old),
-            _difference(new, new),
-        )
+        difference = differences([*self._values, *candidates])
+        seen, asked = slice(len(self)), slice(len(self), None)
+        target = self._target()
         drawn = self.random.choice(len(self._kernels), count, p=self._weights)
         beliefs = []
         for member in np.unique(drawn):
-            kernel = self._kernels[member]
-            root, weights, _ = _fit(kernel, among, target)
-            scale = float(target @ weights) / len(target)  # the variance that fits best
-            covariance = kernel(across)
-            explained = _solve(root, covariance.T)
-            belief = Posterior(
-                mean=covariance @ weights,
-                covariance=scale * (kernel(inside) - explained.T @ explained),
+            process = GaussianProcess(self._kernels[member], difference.between(seen, seen), target)
+            belief = process.predict(
+                difference.between(seen, asked), difference.between(asked, asked)
             )
             beliefs.append((belief, int((drawn == member).sum())))
         return beliefs
@@ -145,7 +87,7 @@ class Critic:
         """Everything learnt, as plain values."""
         return {
             "values": [(a.to_json(), value) for a, value in self._values.items()],
-            "kernels": [(k.rate, k.linear, k.noise) for k in self._kernels],
+            "kernels": [astuple(kernel) for kernel in self._kernels],
             "weights": self._weights.tolist(),
         }
 
@@ -155,61 +97,27 @@ class Critic:
         self._kernels = [Kernel(*numbers) for numbers in state["kernels"]]
         self._weights = np.array(state["weights"])
 
+    def _target(self) -> Tensor:
+        return normal_scores(torch.tensor(list(self._values.values()), dtype=torch.float64))
+
     def _draw_kernel(self) -> Kernel:
         uniform = self.random.uniform
         return Kernel(
             rate=float(np.exp(uniform(np.log(0.7), np.log(6.5)))),
-            linear=float(self.random.choice([0.0, 0.3, 0.6])),
             noise=float(10 ** uniform(-3, -0.3)),
+            linear=float(self.random.choice([0.0, 0.3, 0.6])),
+            counts=float(self.random.choice([0.3, 0.6, 0.9])),
+            counts_rate=float(np.exp(uniform(np.log(0.6), np.log(7.4)))),
         )
 
-    def _codes(self, architectures: Sequence[Architecture]) -> Codes:
-        """Every slot of every layer as a number, ``(architectures, slots)``; 0 where none is."""
-        rows = [
-            {(i, j): value for i, layer in enumerate(a.layers) for j, value in enumerate(layer)}
-            for a in architectures
-        ]
-        slots = sorted(set().union(*rows))
-        number = self._numbers
-        codes = [
-            [number.setdefault(row[slot], len(number) + 1) if slot in row else 0 for slot in slots]
-            for row in rows
-        ]
-        return np.array(codes, dtype=np.int64).reshape(len(rows), len(slots))
 
+def normal_scores(values: Tensor) -> Tensor:
+    """What a standard normal sample would have at the ranks of some values; ties share.
 
-def normal_scores(values: Floats) -> Floats:
-    """What a standard normal sample would have at the ranks of some values; ties share."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts + 1) / 2)[inverse]
-    shares = np.asarray((ranks + 0.5) / len(values), dtype=np.float64)
-    scores: Floats = torch.special.ndtri(torch.from_numpy(shares)).numpy()
+    Args:
+        values: ``(n,)``, in double precision.
+    """
+    _, inverse, counts = torch.unique(values, return_inverse=True, return_counts=True)
+    ranks = (counts.cumsum(0) - (counts + 1) / 2)[inverse]
+    scores: Tensor = torch.special.ndtri((ranks.double() + 0.5) / len(values))
     return scores
-
-
-def _difference(one: Codes, other: Codes) -> Floats:
-    """Share of slots in which architectures differ, ``(len(one), len(other))``."""
-    total: Floats = np.zeros((len(one), len(other)))
-    for slot in range(one.shape[1]):
-        total += one[:, slot, None] != other[None, :, slot]
-    total /= max(1, one.shape[1])
-    return total
-
-
-def _fit(kernel: Kernel, difference: Floats, target: Floats) -> tuple[Floats, Floats, float]:
-    """Cholesky factor, weights of the mean, and the marginal log-likelihood at the best scale."""
-    count = len(target)
-    covariance = kernel(difference) + (kernel.noise + JITTER) * np.eye(count)
-    root = np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)
-    weights = _solve(root, _solve(root, target[:, None]), transposed=True)[:, 0]
-    scale = max(float(target @ weights) / count, 1e-12)
-    likelihood = -0.5 * count * np.log(scale) - np.log(np.diag(root)).sum()
-    return root, weights, float(likelihood)
-
-
-def _solve(root: Floats, right: Floats, transposed: bool = False) -> Floats:
-    """Solve with a lower triangular matrix, or with its transpose."""
-    matrix = torch.from_numpy(root.T if transposed else root)
-    solution = torch.linalg.solve_triangular(matrix, torch.from_numpy(right), upper=transposed)
-    solved: Floats = solution.numpy()
-    return solved

@@ -1,92 +1,157 @@
-"""Exact Gaussian process regression over sequences of choices (Rasmussen & Williams 2006)."""
+"""Exact Gaussian process regression over architectures (Rasmussen & Williams 2006)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
-# What the marginal likelihood chooses from: a few, as 10 points cannot tell more apart.
-LENGTH_SCALES = (0.1, 0.2, 0.4, 0.8, 1.6)
-NOISES = (1e-3, 1e-2, 1e-1, 3e-1)
+from nas_gym import Architecture
+
+JITTER = 1e-6  # on the diagonal of a covariance: equal architectures make it singular
+
+
+@dataclass(frozen=True)
+class Differences:
+    """How some architectures differ from some others, pair by pair.
+
+    Attributes:
+        slots: Share of slots in which they differ, ``(m, n)``. A slot is a place in a layer.
+        counts: The same where it only counts how often each choice was made, and not in which
+            layer, ``(m, n)``; never more than the former.
+    """
+
+    slots: Tensor
+    counts: Tensor
+
+    def between(self, rows: slice, columns: slice) -> Differences:
+        """Those of some of the first from some of the others."""
+        return Differences(self.slots[rows, columns], self.counts[rows, columns])
+
+
+def differences(architectures: Sequence[Architecture]) -> Differences:
+    """How architectures differ from each other; equal networks do not.
+
+    Nothing has to be known about the space: a choice is the value at a place of a layer, and the
+    same value at the same place of another layer is the same choice.
+
+    Args:
+        architectures: ``n`` of them.
+
+    Returns:
+        Symmetric matrices, ``(n, n)``.
+    """
+    rows = [
+        {(i, j): (j, value) for i, layer in enumerate(a.layers) for j, value in enumerate(layer)}
+        for a in architectures
+    ]
+    slots = sorted(set().union(*rows))
+    numbers: dict[Hashable, int] = {}
+    codes = torch.tensor(
+        [[numbers.setdefault(row.get(slot), len(numbers)) for slot in slots] for row in rows]
+    ).reshape(len(rows), len(slots))
+    counts = torch.zeros(len(rows), len(numbers), dtype=torch.float64)
+    counts.scatter_add_(1, codes, torch.ones(codes.shape, dtype=torch.float64))
+    values, total = codes.double(), max(1, len(slots))
+    return Differences(
+        slots=torch.cdist(values, values, p=0) / total,
+        counts=torch.cdist(counts, counts, p=1) / (2 * total),
+    )
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """``variance * exp(-h / length_scale)``, with ``h`` the share of decisions that differ.
-
-    This is the squared exponential kernel on the one-hot encoding of the decisions.
+    """How alike the values of two architectures are, by how the two differ.
 
     Attributes:
-        length_scale: In shares of the decisions.
-        noise: Variance of the noise, in units of the function's.
+        rate: Of the exponential decay with the share of slots that differ. (This is the squared
+            exponential kernel on the one-hot encoding.)
+        noise: Variance of what the kernel does not explain, as a share of its own.
+        linear: Weight of a kernel that falls linearly: every slot counts on its own.
+        counts: Weight of a kernel that looks at the counts of choices only: what a choice is good
+            for in one layer, it is good for in another.
+        counts_rate: Of the exponential decay of that one.
     """
 
-    length_scale: float
+    rate: float
     noise: float
+    linear: float = 0.0
+    counts: float = 0.0
+    counts_rate: float = 1.0
 
-    def correlation(self, a: Tensor, b: Tensor) -> Tensor:
-        """Between rows of `encode`: ``(m, d)`` and ``(n, d)`` to ``(m, n)``."""
-        return torch.exp((a @ b.T - 1) / self.length_scale)
+    def __call__(self, difference: Differences) -> Tensor:
+        """Correlations, of the shape of the differences."""
+        value = torch.exp(-self.rate * difference.slots)
+        if self.linear:
+            value = (1 - self.linear) * value + self.linear * (1 - difference.slots)
+        if self.counts:
+            counted = torch.exp(-self.counts_rate * difference.counts)
+            value = (1 - self.counts) * value + self.counts * counted
+        return value
 
 
-def encode(codes: Sequence[Sequence[int]], sizes: Sequence[int]) -> Tensor:
-    """One-hot rows whose products are the shares of equal codes, ``(n, sum(sizes))``.
+@dataclass(frozen=True)
+class Posterior:
+    """A belief about the values of some architectures.
 
-    Args:
-        codes: ``(n, decisions)``; code ``j`` of a decision is below its size.
-        sizes: Number of codes of each decision.
+    Attributes:
+        mean: ``(n,)``.
+        covariance: ``(n, n)``, without the noise of training.
     """
-    starts = torch.tensor([0, *sizes[:-1]]).cumsum(0)
-    rows = torch.zeros(len(codes), sum(sizes), dtype=torch.float64)
-    return rows.scatter_(1, torch.tensor(codes) + starts, 1 / math.sqrt(len(sizes)))
+
+    mean: Tensor
+    covariance: Tensor
+
+    def draw(self, random: np.random.Generator, spread: float = 1.0) -> Tensor:
+        """The values under one function drawn from the belief, ``(n,)``.
+
+        Args:
+            random: Where the draw comes from.
+            spread: Factor on the standard deviations; 1 draws from the belief itself.
+        """
+        count = len(self.mean)
+        jitter = JITTER * torch.eye(count, dtype=torch.float64)
+        root = torch.linalg.cholesky(self.covariance + jitter)
+        drawn: Tensor = self.mean + spread * root @ torch.from_numpy(random.standard_normal(count))
+        return drawn
 
 
 class GaussianProcess:
-    """A posterior, given values with noise at some points.
+    """A posterior, given values with noise of some architectures.
 
     Args:
         kernel: The prior, but for its variance, which is the likeliest.
-        points: Encoded, ``(n, d)``.
+        difference: Of the architectures from each other, ``(n, n)``.
         values: ``(n,)``, around 0.
 
     Attributes:
         variance: Of the prior.
-        likelihood: Log marginal likelihood of the values, but for a constant.
+        likelihood: Log marginal likelihood of the values, but for a constant (eq. 5.8).
     """
 
-    def __init__(self, kernel: Kernel, points: Tensor, values: Tensor) -> None:
+    def __init__(self, kernel: Kernel, difference: Differences, values: Tensor) -> None:
         self.kernel = kernel
-        self.points = points
-        count = len(points)
-        covariance = kernel.correlation(points, points)
-        covariance.diagonal().add_(kernel.noise)
-        self.root = torch.linalg.cholesky(covariance)
-        self.weights = torch.cholesky_solve(values[:, None], self.root)[:, 0]
-        self.variance = float(values @ self.weights) / count + 1e-12
-        log_determinant = 2 * float(self.root.diagonal().log().sum())
+        count = len(values)
+        covariance = kernel(difference)
+        covariance.diagonal().add_(kernel.noise + JITTER)
+        self._root = torch.linalg.cholesky(covariance)
+        self._weights = torch.cholesky_solve(values[:, None], self._root)[:, 0]
+        self.variance = float(values @ self._weights) / count + 1e-12
+        log_determinant = 2 * float(self._root.diagonal().log().sum())
         self.likelihood = -0.5 * (count * math.log(self.variance) + log_determinant)
 
-    def predict(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean ``(m,)`` and covariance ``(m, m)`` of the function, without the noise."""
-        across = self.kernel.correlation(self.points, points)
-        half = torch.linalg.solve_triangular(self.root, across, upper=False)
-        covariance = self.kernel.correlation(points, points) - half.T @ half
-        return across.T @ self.weights, self.variance * covariance
+    def predict(self, across: Differences, among: Differences) -> Posterior:
+        """What it believes of other architectures.
 
-
-def likeliest(points: Tensor, values: Tensor) -> Kernel:
-    """The kernel of those above with the highest marginal likelihood."""
-    kernels = [Kernel(scale, noise) for scale in LENGTH_SCALES for noise in NOISES]
-    return max(kernels, key=lambda kernel: GaussianProcess(kernel, points, values).likelihood)
-
-
-def expected_improvement(mean: Tensor, deviation: Tensor, best: float) -> Tensor:
-    """By how much a normal variable exceeds ``best`` on average (Jones et al. 1998, eq. 15)."""
-    z = (mean - best) / deviation
-    density = torch.exp(-0.5 * z**2) / math.sqrt(2 * math.pi)
-    gain: Tensor = deviation * (z * torch.special.ndtr(z) + density)
-    return gain
+        Args:
+            across: Differences of those with values from the others, ``(n, m)``.
+            among: Of the others from each other, ``(m, m)``.
+        """
+        correlation = self.kernel(across)
+        half = torch.linalg.solve_triangular(self._root, correlation, upper=False)
+        covariance = self.kernel(among) - half.T @ half
+        return Posterior(correlation.T @ self._weights, self.variance * covariance)

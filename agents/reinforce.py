@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -63,6 +64,7 @@ class REINFORCE:
         self.logger = logger
         self.space = search_space(env)
         self._batches = 0
+        self._best = -math.inf
         self._begin(seed)
 
     def _begin(self, seed: int) -> None:
@@ -112,6 +114,7 @@ class REINFORCE:
             "average": self._average,
             "idle": self._idle,
             "batches": self._batches,
+            "best": self._best,
         }
         save_plain(path, state)
 
@@ -133,7 +136,7 @@ class REINFORCE:
         self._rewards = list(state["rewards"])
         self._average = state["average"]
         self._idle = state["idle"]
-        self._batches = state["batches"]
+        self._batches, self._best = state["batches"], state["best"]
 
     def _propose(self) -> tuple[Tensor, Tensor]:
         """One batch of actions and masks."""
@@ -142,7 +145,7 @@ class REINFORCE:
         size = self.config.batch_size
         written, masks = self.controller.sample(self.config.imagined)
         chosen, values = self.planner.plan(written.tolist(), size)
-        self._imagine(written, masks, torch.from_numpy(values).float())
+        self._imagine(written, masks, values.float())
         for actions in chosen:
             self.proposals.add(actions)
         while len(chosen) < size:
@@ -184,6 +187,7 @@ class REINFORCE:
         advantages = self._advantages(rewards)
         loss, entropy = self._update(actions, masks, advantages)
         self._batches += 1
+        self._best = max(self._best, *rewards)
         if self.logger is not None:
             self._log(outcomes, advantages, entropy, loss)
 
@@ -241,7 +245,7 @@ class REINFORCE:
             {
                 "reward/mean": sum(rewards) / len(rewards),
                 "reward/max": max(rewards),
-                "reward/best": max(self._rewards),
+                "reward/best": self._best,
                 "reward/average": self._average or 0.0,
                 "accuracy/mean": sum(o.val_accuracy for o in outcomes) / len(outcomes),
                 "policy/entropy": float(entropy.mean().detach()),

@@ -6,6 +6,7 @@ process in the place of its ensemble of networks.
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,19 +17,18 @@ from torch import Tensor
 from agents import options
 from agents.batches import Batches
 from agents.episodes import Environment, Outcome, search_space
-from agents.gaussian_process import (
-    GaussianProcess,
-    Kernel,
-    encode,
-    expected_improvement,
-    likeliest,
-)
+from agents.gaussian_process import Differences, GaussianProcess, Kernel, differences
 from agents.proposals import Proposals
 from agents.scalars import ScalarLog
 from agents.storage import load_plain, save_plain
 from nas_gym import Architecture
 
 REFIT = 1.1  # the kernel is chosen anew when there are so many times more points
+
+# What the marginal likelihood chooses from: a few, as 10 points cannot tell more apart.
+LENGTH_SCALES = (0.1, 0.2, 0.4, 0.8, 1.6)
+NOISES = (1e-3, 1e-2, 1e-1, 3e-1)
+COUNTS = (0.3, 0.6, 0.9)
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,8 @@ class SurrogateConfig:
         clip: How far below the median a reward counts at most, in standard deviations, as the
             median absolute deviation of the children that did not fail tells them. A failure, or
             a child that learnt nothing, would hide the differences of all others.
+        counts: Kernels that look at the counts of choices are among those to choose from. False:
+            the squared exponential on the one-hot encoding only.
     """
 
     batch_size: int = 5
@@ -54,6 +56,7 @@ class SurrogateConfig:
     changes: int = 3
     random: int = 50
     clip: float = 2.5
+    counts: bool = False
 
     def __post_init__(self) -> None:
         options.require_types("surrogate", self)
@@ -70,7 +73,10 @@ class SurrogateConfig:
         options.require("surrogate", self, "clip", self.clip > 0, "above 0")
 
 
-RECIPES: dict[str, SurrogateConfig] = {"default": SurrogateConfig()}
+RECIPES: dict[str, SurrogateConfig] = {
+    "default": SurrogateConfig(),
+    "counts": SurrogateConfig(counts=True),
+}
 
 
 class Surrogate:
@@ -82,7 +88,7 @@ class Surrogate:
     Args:
         env: A single or vector environment of nas_gym.
         seed: Seed of everything random.
-        recipe: A name in `RECIPES`: ``"default"``.
+        recipe: A name in `RECIPES`: ``"default"`` or ``"counts"``.
         logger: Where scalars go, once per batch.
         **changes: Fields of `SurrogateConfig` that differ from the recipe, e.g. ``initial=20``.
             ``batch_size`` follows a vector environment's ``num_envs`` unless it is given.
@@ -167,7 +173,7 @@ class Surrogate:
         self._rewards += [outcome.reward for outcome in outcomes]
         self._ok += [outcome.status == "ok" for outcome in outcomes]
 
-    def _candidates(self) -> list[list[int]]:
+    def _candidates(self) -> dict[Architecture, list[int]]:
         """New architectures: mutations of the incumbents in turn, and random ones."""
         c = self.config
         best_first = sorted(range(len(self._rewards)), key=lambda index: -self._rewards[index])
@@ -184,32 +190,37 @@ class Surrogate:
             architecture = self.space.decode(actions)
             if architecture not in self.proposals.proposed:
                 new.setdefault(architecture, actions)
-        return list(new.values())
+        return new
 
-    def _choose(self, candidates: list[list[int]]) -> list[list[int]]:
+    def _choose(self, candidates: dict[Architecture, list[int]]) -> list[list[int]]:
         """The next batch, as far as there are candidates."""
         if not candidates:
             return []
         values = self._values()
-        points = self._encoded(self._actions)
-        if self.kernel is None or len(points) >= REFIT * self._fitted:
-            self.kernel, self._fitted = likeliest(points, values), len(points)
-        process = GaussianProcess(self.kernel, points, values)
+        seen, asked = slice(len(values)), slice(len(values), None)
+        written = [self.space.decode(actions) for actions in self._actions]
+        difference = differences([*written, *candidates])
+        among = difference.between(seen, seen)
+        if self.kernel is None or len(values) >= REFIT * self._fitted:
+            self.kernel, self._fitted = likeliest(among, values, self.config.counts), len(values)
+        process = GaussianProcess(self.kernel, among, values)
         # The highest reward may be luck; the highest mean is what is to be improved upon.
-        best = float(process.predict(points)[0].max())
-        mean, covariance = process.predict(self._encoded(candidates))
+        best = float(process.predict(among, among).mean.max())
+        belief = process.predict(difference.between(seen, asked), difference.between(asked, asked))
+        covariance = belief.covariance.clone()
         noise = process.variance * self.kernel.noise
         chosen: list[int] = []
         for _ in range(min(self.config.batch_size, len(candidates))):
             deviation = covariance.diagonal().clamp_min(1e-12).sqrt()
-            gain = expected_improvement(mean, deviation, best)
+            gain = expected_improvement(belief.mean, deviation, best)
             gain[chosen] = -torch.inf
             choice = int(gain.argmax())
             chosen.append(choice)
             # An evaluation that gives what was expected leaves the means and shrinks the doubts.
             shared = covariance[:, choice].clone()
             covariance -= torch.outer(shared, shared) / (shared[choice] + noise)
-        return [candidates[index] for index in chosen]
+        sequences = list(candidates.values())
+        return [sequences[index] for index in chosen]
 
     def _values(self) -> Tensor:
         """Rewards clipped from below, with mean 0 and standard deviation 1."""
@@ -221,14 +232,27 @@ class Surrogate:
         rewards = rewards.clamp_min(floor)
         return (rewards - rewards.mean()) / (rewards.std() + 1e-12)
 
-    def _encoded(self, sequences: list[list[int]]) -> Tensor:
-        """One row per sequence; a decision without an alternative has a code of its own."""
-        sizes = self.space.sizes.tolist()
-        codes = [
-            [
-                action if len(self.proposals.distinct(tuple(actions[:step]))) > 1 else sizes[step]
-                for step, action in enumerate(actions)
-            ]
-            for actions in sequences
-        ]
-        return encode(codes, [size + 1 for size in sizes])
+
+def likeliest(difference: Differences, values: Tensor, counts: bool = False) -> Kernel:
+    """The kernel with the highest marginal likelihood, of a few.
+
+    Args:
+        difference: Of the architectures from each other, ``(n, n)``.
+        values: ``(n,)``, around 0.
+        counts: Whether kernels that look at counts are among them.
+    """
+    kernels = [
+        Kernel(1 / scale, noise, counts=weight, counts_rate=1 / scale)
+        for weight in (0.0, *(COUNTS if counts else ()))
+        for scale in LENGTH_SCALES
+        for noise in NOISES
+    ]
+    return max(kernels, key=lambda kernel: GaussianProcess(kernel, difference, values).likelihood)
+
+
+def expected_improvement(mean: Tensor, deviation: Tensor, best: float) -> Tensor:
+    """By how much a normal variable exceeds ``best`` on average (Jones et al. 1998, eq. 15)."""
+    z = (mean - best) / deviation
+    density = torch.exp(-0.5 * z**2) / math.sqrt(2 * math.pi)
+    gain: Tensor = deviation * (z * torch.special.ndtr(z) + density)
+    return gain

@@ -2,9 +2,9 @@
 
 The runs are made by ``benchmarks/controllers.sh``. This reads their raw records and writes, for
 each environment, the mean regret at 50, 100 and 200 distinct children and the paired difference
-of the default ``reinforce`` to every other agent; and the protocol of NAS-Bench-201 (Dong & Yang
-2020, section 4): 12,000 simulated seconds, chosen by 12-epoch validation, scored by the 200-epoch
-test.
+of the default ``reinforce`` to every other agent; the regrets of every run; and the protocol of
+NAS-Bench-201 (Dong & Yang 2020, section 4): 12,000 simulated seconds, chosen by 12-epoch
+validation, scored by the 200-epoch test.
 
     python -m benchmarks.controllers runs/controllers benchmarks/results
 """
@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import argparse
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
@@ -27,6 +28,8 @@ from nas_gym.tables import Scores, sealed_scores
 POINTS = (50, 100, 200)
 DEFAULT = "reinforce"
 SECONDS = 12_000.0  # of simulated training
+
+Runs: TypeAlias = Mapping[str, Mapping[int, Sequence[float]]]  # regrets by agent and seed
 
 
 def regrets(record: Record, scores: Scores) -> list[float]:
@@ -54,11 +57,16 @@ def within(record: Record, scores: Scores, seconds: float) -> tuple[float, int]:
     return (scores.score(best.architecture) if best else 0.0), children
 
 
-def compared(records: Sequence[Record], scores: Scores) -> list[list[object]]:
-    """One row per agent: regrets, and differences to the default."""
-    runs: dict[str, dict[int, list[float]]] = {}
+def by_agent(records: Sequence[Record], scores: Scores) -> Runs:
+    """The regrets of every run."""
+    runs: dict[str, dict[int, Sequence[float]]] = {}
     for record in records:
         runs.setdefault(record.run.agent, {})[record.run.seed] = regrets(record, scores)
+    return runs
+
+
+def compared(runs: Runs) -> list[list[object]]:
+    """One row per agent: regrets, and differences to the default."""
     default = runs.get(DEFAULT, {})
     rows: list[list[object]] = []
     for agent, by_seed in sorted(runs.items(), key=lambda item: _last(item[1])):
@@ -71,11 +79,11 @@ def compared(records: Sequence[Record], scores: Scores) -> list[list[object]]:
             if agent == DEFAULT or len(common) < 2:
                 row += ["", "", ""]
                 continue
-            difference = paired_difference(
-                {seed: by_default[column] for seed, by_default in default.items()},
+            ahead = paired_difference(
                 {seed: mine[column] for seed, mine in by_seed.items()},
+                {seed: by_default[column] for seed, by_default in default.items()},
             )
-            row += [_text(value) for value in difference]
+            row += [_text(value) for value in ahead]
         rows.append(row)
     return rows
 
@@ -128,13 +136,21 @@ def main() -> None:
             continue
         own = [one for one in records if one.run.env == label and not one.run.failed]
         name = label.split("/")[-1].replace(":", "-")
-        write(arguments.out / f"{name}.csv", header, compared(own, scores))
+        runs = by_agent(own, scores)
+        write(arguments.out / f"{name}.csv", header, compared(runs))
+        rows = [
+            [agent, seed, *map(_text, found)]
+            for agent, seeds in sorted(runs.items())
+            for seed, found in sorted(seeds.items())
+        ]
+        columns = ["agent", "seed", *(f"at_{point}" for point in POINTS)]
+        write(arguments.out / f"{name}-runs.csv", columns, rows)
         if any(row.evaluation.seconds for row in own[0].rows):
             columns = ["agent", "seeds", "test_mean", "test_sd", "median", "children", "optimal"]
             write(arguments.out / f"{name}-12000s.csv", columns, protocol(own, scores))
 
 
-def _last(by_seed: dict[int, list[float]]) -> float:
+def _last(by_seed: Mapping[int, Sequence[float]]) -> float:
     return float(np.mean([values[-1] for values in by_seed.values()]))
 
 

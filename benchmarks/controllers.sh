@@ -6,9 +6,10 @@ out=${1:-runs/controllers}
 compare() {
     nas-gym compare --out "$out" --env nas_gym/NASBenchMacro-v0,nas_gym/NASBench201-v0 --budget 200 "$@"
 }
-compare --seeds 200 --agents reinforce,random,evolution,local_search
-compare --seeds 100 --agents surrogate,reinforce:recipe=model_free,reinforce:recipe=zoph2016
+compare --seeds 500 --agents reinforce,random,evolution,local_search
+compare --seeds 100 --agents surrogate,surrogate:recipe=counts,reinforce:recipe=model_free
+compare --seeds 100 --agents reinforce:recipe=zoph2016,reinforce:recipe=enas2018
 compare --seeds 100 --agents reinforce_categorical,reinforce_categorical:recipe=nasbench201
-compare --seeds 20 --agents ppo
+compare --seeds 20 --agents ppo,recurrent_ppo,a2c,dqn
 python -m benchmarks.controllers "$out" benchmarks/results
-cp "$out"/runs.csv "$out"/summary.csv "$out"/summary.md "$out"/pairs.csv "$out"/*.png benchmarks/results/
+cp "$out"/summary.csv "$out"/summary.md "$out"/pairs.csv "$out"/*.png benchmarks/results/

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import math
 import os
 import random
@@ -311,6 +312,18 @@ class TestReinforce:
     def test_every_option_of_the_critic_changes_the_search(self, changes: dict[str, Any]) -> None:
         plain, changed = (searched(REINFORCE, 0, 40, **options) for options in ({}, changes))
         assert [e.architecture for e in plain] != [e.architecture for e in changed]
+
+    def test_what_was_best_is_logged_through_new_beginnings(self, tmp_path: Path) -> None:
+        env, log = lock_env(5), ScalarLog(tmp_path, tensorboard=False)
+        REINFORCE(env, seed=0, logger=log, patience=10).learn(150)
+        log.close()
+        with (tmp_path / "agent.csv").open() as file:
+            rows = [(float(r["reward/max"]), float(r["reward/best"])) for r in csv.DictReader(file)]
+        best = -math.inf
+        for highest, logged in rows:
+            best = max(best, highest)
+            assert logged == best
+        assert ledger(env).repeats > 0  # so there were new beginnings
 
     def test_learns_to_prefer_what_pays(self) -> None:
         env = lock_env(8)

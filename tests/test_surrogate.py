@@ -1,4 +1,4 @@
-"""The surrogate and its Gaussian process, beyond what every agent is tested for."""
+"""The surrogate, beyond what every agent is tested for."""
 
 from __future__ import annotations
 
@@ -13,79 +13,39 @@ from test_agents import OPTIMUM, Lock, closeness, layers_env, lock_env, searched
 
 from agents import RandomSearch, Surrogate
 from agents.episodes import ledger
-from agents.gaussian_process import (
-    GaussianProcess,
-    Kernel,
-    encode,
-    expected_improvement,
-    likeliest,
-)
+from agents.gaussian_process import Kernel, differences
+from agents.surrogate import expected_improvement, likeliest
 from nas_gym import Architecture, Evaluation, NASVectorEnv, TableEvaluator
 from nas_gym.search_spaces import LayerCNN
 
 SPACE = Lock((1, 8, 8), 10)
-SIZES = [3, 4, 2, 5]
 
 
-def random_codes(count: int, seed: int = 0) -> list[list[int]]:
-    random = np.random.default_rng(seed)
-    return random.integers(SIZES, size=(count, len(SIZES))).tolist()
-
-
-class TestGaussianProcess:
-    def test_products_of_encodings_are_shares_of_equal_codes(self) -> None:
-        codes = random_codes(20)
-        rows = encode(codes, SIZES)
-        assert rows.shape == (20, sum(SIZES))
-        equal = np.mean(np.array(codes)[:, None] == np.array(codes)[None], axis=2)
-        assert np.allclose((rows @ rows.T).numpy(), equal)
-
-    def test_posterior_is_that_of_the_textbook(self) -> None:
-        """Against the joint normal distribution, conditioned by block inversion."""
-        kernel = Kernel(length_scale=0.4, noise=0.1)
-        known, asked = encode(random_codes(12), SIZES), encode(random_codes(5, 1), SIZES)
-        values = torch.from_numpy(np.random.default_rng(2).normal(size=12))
-        process = GaussianProcess(kernel, known, values)
-        mean, covariance = process.predict(asked)
-
-        def prior(a: torch.Tensor, b: torch.Tensor) -> np.ndarray[Any, Any]:
-            differing = 1 - (a @ b.T).numpy()
-            return process.variance * np.exp(-differing / 0.4)
-
-        inverse = np.linalg.inv(prior(known, known) + 0.1 * process.variance * np.eye(12))
-        across = prior(asked, known)
-        assert np.allclose(mean, across @ inverse @ values.numpy())
-        assert np.allclose(covariance, prior(asked, asked) - across @ inverse @ across.T)
-
-    def test_the_variance_is_the_likeliest(self) -> None:
-        kernel, points = Kernel(0.4, 0.1), encode(random_codes(15), SIZES)
-        values = 3 * torch.from_numpy(np.random.default_rng(0).normal(size=15))
-        process = GaussianProcess(kernel, points, values)
-
-        def log_likelihood(variance: float) -> float:
-            covariance = variance * (kernel.correlation(points, points) + 0.1 * torch.eye(15))
-            zero = torch.zeros(15, dtype=torch.float64)
-            normal = torch.distributions.MultivariateNormal(zero, covariance)
-            return float(normal.log_prob(values))
-
-        best = log_likelihood(process.variance)
-        assert best > log_likelihood(1.1 * process.variance)
-        assert best > log_likelihood(process.variance / 1.1)
-        constant = 0.5 * 15 * (1 + math.log(2 * math.pi))
-        assert best == pytest.approx(process.likelihood - constant)
-
+class TestKernel:
     @pytest.mark.parametrize(
-        "truth", [Kernel(0.2, 1e-3), Kernel(0.2, 0.3), Kernel(1.6, 1e-3), Kernel(1.6, 0.3)]
+        "truth", [Kernel(5.0, 1e-3), Kernel(5.0, 0.3), Kernel(0.6, 1e-3), Kernel(0.6, 0.3)]
     )
-    def test_the_kernel_that_made_the_values_is_found(self, truth: Kernel) -> None:
-        generator = torch.Generator().manual_seed(0)
-        sizes = [4] * 8
-        points = encode(torch.randint(4, (300, 8), generator=generator).tolist(), sizes)
-        covariance = truth.correlation(points, points) + truth.noise * torch.eye(300)
-        normal = torch.randn(300, generator=generator, dtype=torch.float64)
-        found = likeliest(points, torch.linalg.cholesky(covariance) @ normal)
-        assert abs(math.log2(found.length_scale / truth.length_scale)) <= 1
+    def test_the_one_that_made_the_values_is_found(self, truth: Kernel) -> None:
+        random = np.random.default_rng(0)
+        rows = random.integers(4, size=(300, 8)).tolist()
+        difference = differences([Architecture("s", tuple((n,) for n in row)) for row in rows])
+        covariance = truth(difference) + truth.noise * torch.eye(300)
+        normal = torch.from_numpy(random.normal(size=300))
+        found = likeliest(difference, torch.linalg.cholesky(covariance) @ normal)
+        assert abs(math.log2(found.rate / truth.rate)) <= 1
         assert (found.noise > 0.05) == (truth.noise > 0.05)
+
+    @pytest.mark.parametrize("weight", [0.0, 0.9])
+    def test_counts_are_found_where_they_count(self, weight: float) -> None:
+        truth = Kernel(2.5, 1e-2, counts=weight, counts_rate=2.5)
+        random = np.random.default_rng(1)
+        rows = random.integers(4, size=(200, 6)).tolist()
+        difference = differences([Architecture("s", tuple((n,) for n in row)) for row in rows])
+        covariance = truth(difference) + truth.noise * torch.eye(200)
+        normal = torch.from_numpy(random.normal(size=200))
+        values = torch.linalg.cholesky(covariance) @ normal
+        assert abs(likeliest(difference, values, counts=True).counts - weight) <= 0.3
+        assert likeliest(difference, values).counts == 0
 
     def test_expected_improvement_is_the_mean_of_the_excess(self) -> None:
         random = np.random.default_rng(0)
@@ -127,6 +87,19 @@ class TestSurrogate:
         plain, other = (searched(Surrogate, 0, 60, **options) for options in ({}, changes))
         assert [e.architecture for e in plain] != [e.architecture for e in other]
 
+    def test_counts_are_looked_at_where_they_tell(self) -> None:
+        def twos(architecture: Architecture, seed: int) -> float:
+            return sum(dial == 2 for (dial,) in architecture.layers) / 5
+
+        found = {}
+        for look_up in (twos, closeness):
+            agent = Surrogate(lock_env(5, look_up), seed=0, recipe="counts")
+            agent.learn(60)
+            assert agent.kernel is not None
+            found[look_up] = agent.kernel.counts
+        assert found[twos] > 0
+        assert found[closeness] == 0
+
     @pytest.mark.parametrize("needed", [1, 2])
     def test_failures_do_not_hide_the_differences(self, needed: int) -> None:
         """Three quarters of the children fail, or fifteen of sixteen."""
@@ -150,14 +123,6 @@ class TestSurrogate:
         Surrogate(env, seed=0).learn(60)
         assert ledger(env).distinct == 60
 
-    def test_decisions_without_an_alternative_have_a_code_of_their_own(self) -> None:
-        agent = Surrogate(layers_env(5), seed=0)
-        # The widths of an identity and of a narrow convolution are both action 0.
-        rows = agent._encoded([[0] * 12, [1] + [0] * 11, [1, 1] + [0] * 10])
-        shares = (rows @ rows.T) * 12
-        assert shares[0, 1].item() == pytest.approx(8)
-        assert shares[1, 2].item() == pytest.approx(11)
-
     def test_searches_large_spaces(self) -> None:
         def look_up(architecture: Architecture, seed: int) -> float:
             return sum(layer[:2] == ("conv3", 64) for layer in architecture.layers) / 6
@@ -177,7 +142,7 @@ class TestSurrogate:
             ({"initial": 1}, "initial of surrogate must be at least 2, got 1"),
             ({"clip": 0}, "clip of surrogate must be above 0, got 0"),
             ({"mutation": 5}, "did you mean 'mutations'"),
-            ({"recipe": "ei"}, "unknown recipe of surrogate 'ei'; there are: default"),
+            ({"recipe": "ei"}, "unknown recipe of surrogate 'ei'; there are: counts, default"),
         ],
     )
     def test_wrong_options_are_named(self, options: dict[str, Any], words: str) -> None:
