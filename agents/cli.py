@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shlex
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +15,8 @@ from typing import Annotated, Any
 
 import tyro
 from tyro.conf import Positional, arg, subcommand
+
+from agents.program import program
 
 Options = tuple[str, ...]
 
@@ -320,14 +324,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
             config=(tyro.conf.ConsolidateSubcommandArgs,),
         )
         command.run()
+        return
     except KeyboardInterrupt:
-        _stopped(arguments, 130)
+        code = 130
     except BaseException as error:
         if type(error).__name__ == "Terminated":
-            _stopped(arguments, 143)
-        if not _is_user_error(error):
+            code = 143
+        elif _is_user_error(error):
+            sys.exit(f"error: {error}")
+        else:
             raise
-        sys.exit(f"error: {error}")
+    _stopped(arguments, code)  # out here the exception holds nothing that is half started
 
 
 def _is_user_error(error: BaseException) -> bool:
@@ -345,10 +352,8 @@ def _is_user_error(error: BaseException) -> bool:
 
 
 def _stopped(arguments: Sequence[str] | None, code: int) -> None:
-    import shlex
-
-    from agents.results import program
-
+    if arguments is None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # who presses twice wants the command too
     words = sys.argv[1:] if arguments is None else arguments
     print(
         f"\nstopped; every finished child is on record. Go on with:\n"

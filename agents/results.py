@@ -6,10 +6,9 @@ import csv
 import io
 import json
 import shlex
-import sys
-from pathlib import Path
 from typing import Any
 
+from agents.program import program
 from agents.report import render_report, top
 from agents.run_directory import RunDirectory, write_text
 from nas_gym.evaluation import Evaluation
@@ -86,12 +85,3 @@ def read_retrained(run: RunDirectory) -> dict[str, Any]:
         return dict(json.loads((run.path / "retrained.json").read_text()))
     except (OSError, ValueError):
         return {}
-
-
-def program() -> str:
-    """How the user called the command line, for the commands that are printed."""
-    called = Path(sys.argv[0])
-    if called.name != "nas-gym":
-        return "python -m agents"
-    local = Path(".venv/bin/nas-gym")
-    return str(local) if local.exists() and local.resolve() == called.resolve() else "nas-gym"

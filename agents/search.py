@@ -20,9 +20,10 @@ from rich.table import Table
 import nas_gym
 from agents import AGENTS
 from agents.episodes import ledger, spending
+from agents.program import program
 from agents.progress import Progress
 from agents.report import anytime, top
-from agents.results import program, write_results
+from agents.results import write_results
 from agents.run_directory import RunDirectory
 from agents.scalars import ScalarLog
 from nas_gym._resolve import resolve, unknown

@@ -187,6 +187,23 @@ class TestSearch:
             time.sleep(0.05)
         assert not group_members(process.pid)
 
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    @pytest.mark.parametrize("delay", [0.0, 0.7, 1.4])
+    def test_a_signal_while_the_first_worker_starts_is_as_quiet(
+        self, tmp_path: Path, delay: float, number: signal.Signals
+    ) -> None:
+        process = start("search", "--out", tmp_path / "early", "--workers", "2", "--budget", "20")
+        deadline = time.monotonic() + 120
+        while len(group_members(process.pid)) < 3 and time.monotonic() < deadline:
+            time.sleep(0.02)  # parent, resource tracker, fork server
+        time.sleep(delay)
+        os.killpg(process.pid, number)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 128 + number
+        assert "search --out" in err
+        assert "Traceback" not in err
+        assert "leaked" not in err
+
     def test_a_larger_budget_goes_on(self, finished: Path, tmp_path: Path) -> None:
         run = tmp_path / "longer"
         shutil.copytree(finished, run)

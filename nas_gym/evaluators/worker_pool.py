@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
+from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,7 @@ class WorkerPool:
         context = multiprocessing.get_context(start_method)
         if start_method == "forkserver":
             context.set_forkserver_preload(PRELOAD)
+            _start_fork_server()
         self._clean_up = (
             None
             if scratch is None
@@ -179,6 +181,9 @@ class _Slot:
                 "a worker process did not start; its own error message stands above. A script "
                 "that uses the pool needs its code under `if __name__ == '__main__':`"
             ) from error
+        except BaseException:  # Ctrl-C
+            _end_fork_server()  # it would go on to start a worker that finds nobody
+            raise
 
     def kill(self) -> None:
         executor, self._executor = self._executor, None
@@ -188,6 +193,24 @@ class _Slot:
                 os.kill(process, signal.SIGKILL)
         if executor is not None:
             executor.shutdown(wait=process is not None, cancel_futures=True)
+
+
+def _start_fork_server() -> None:
+    """Start it deaf to Ctrl-C, which a terminal sends to it too while it still imports."""
+    resource_tracker.ensure_running()  # which would unblock the signal
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _end_fork_server() -> None:
+    """Kill it; the next process that needs one starts another."""
+    process = getattr(forkserver._forkserver, "_forkserver_pid", None)
+    if process is not None:
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
 
 
 def _prepare(scratch: str | None, setup: Callable[..., None], arguments: tuple[Any, ...]) -> None:
