@@ -187,10 +187,9 @@ class TestSearch:
             time.sleep(0.05)
         assert not group_members(process.pid)
 
-    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-    @pytest.mark.parametrize("delay", [0.0, 0.7, 1.4])
+    @pytest.mark.parametrize(("number", "delay"), [(signal.SIGINT, 0.3), (signal.SIGTERM, 0.7)])
     def test_a_signal_while_the_first_worker_starts_is_as_quiet(
-        self, tmp_path: Path, delay: float, number: signal.Signals
+        self, tmp_path: Path, number: signal.Signals, delay: float
     ) -> None:
         process = start("search", "--out", tmp_path / "early", "--workers", "2", "--budget", "20")
         deadline = time.monotonic() + 120
