@@ -13,6 +13,7 @@ from agents.compare.tables import unit
 from agents.drawing import padded
 
 EVALUATIONS, SECONDS = "anytime_evaluations.png", "anytime_seconds.png"
+LEGEND_COLUMNS = 2  # a panel
 MISSING = (
     "The PNG figures need matplotlib: pip install 'nas-gym[plot]'. The report has the same curves."
 )
@@ -48,15 +49,20 @@ def _write(path: Path, axis: str, panels: Sequence[tuple[Standing, list[Curve]]]
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5.6 * len(panels), 4.2), dpi=160, layout="constrained")
+    agents = {curve.agent for _, curves in panels for curve in curves}
+    columns = LEGEND_COLUMNS * len(panels)
+    height = 4.2 + 0.2 * -(-len(agents) // columns)
+    figure = Figure(figsize=(5.6 * len(panels), height), dpi=160, layout="constrained")
     FigureCanvasAgg(figure)
     grid: Any = figure.subplots(1, len(panels), squeeze=False)
+    lines: dict[str, Any] = {}  # an agent looks the same in every panel
     for plot, (standing, curves) in zip(grid[0], panels, strict=True):
         for curve in curves:
             color = curve.style.color
             dash = tuple(map(float, curve.style.dash.split()))
             line = (0, dash) if dash else "solid"
-            plot.plot(curve.xs, curve.middle, color=color, lw=1.8, ls=line, label=curve.agent)
+            drawn = plot.plot(curve.xs, curve.middle, color=color, lw=1.8, ls=line)
+            lines.setdefault(curve.agent, drawn[0])
             plot.fill_between(curve.xs, curve.low, curve.high, color=color, alpha=0.13, lw=0)
         plot.set_ylim(*padded(*value_range(curves)))
         plot.set_xlim(left=0)
@@ -65,7 +71,15 @@ def _write(path: Path, axis: str, panels: Sequence[tuple[Standing, list[Curve]]]
         plot.set_ylabel(f"{unit(standing.measure)}, IQM and 95 % interval")
         plot.spines[["top", "right"]].set_visible(False)
         plot.grid(axis="y", color="#e6eaef")
-        plot.legend(frameon=False, fontsize=8)
+    figure.legend(
+        list(lines.values()),
+        list(lines),
+        loc="outside lower center",
+        ncols=columns,
+        frameon=False,
+        fontsize=8,
+        handlelength=3.0,
+    )
     partial = path.with_name(path.name + ".partial")
     figure.savefig(partial, format="png", metadata={"Software": None})
     partial.replace(path)
