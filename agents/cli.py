@@ -20,6 +20,19 @@ from agents.program import program
 
 Options = tuple[str, ...]
 
+# Flags of more than one command.
+DataDir = Annotated[
+    str | None,
+    arg(metavar="FOLDER", help="Data root; else $NAS_GYM_DATA, else ~/.cache/nas-gym."),
+]
+Epochs = Annotated[int | None, arg(metavar="N", help="Epochs of a child; else the task's own.")]
+TrainImages = Annotated[
+    int | None, arg(metavar="N", help="Training images of a child; else the task's own.")
+]
+RecipeFields = Annotated[
+    Options, arg(metavar="NAME=VALUE ...", help="Other recipe fields, e.g. peak_lr=0.005.")
+]
+
 
 @dataclass(frozen=True)
 class Search:
@@ -46,10 +59,7 @@ class Search:
         arg(metavar="N", help="Children trained side by side; else one per core (one on a card)."),
     ] = None
     seed: Annotated[int, arg(help="Seed of the agent.")] = 0
-    data_dir: Annotated[
-        str | None,
-        arg(metavar="FOLDER", help="Data root; else $NAS_GYM_DATA, else ~/.cache/nas-gym."),
-    ] = None
+    data_dir: DataDir = None
     env_options: Annotated[
         Options,
         arg(metavar="NAME=VALUE ...", help="Options of the environment, e.g. dataset=cifar100."),
@@ -65,15 +75,9 @@ class Search:
     reward_options: Annotated[
         Options, arg(metavar="NAME=VALUE ...", help="Its options, e.g. target=1e6 cost=macs.")
     ] = ()
-    epochs: Annotated[
-        int | None, arg(metavar="N", help="Epochs of a child; else the task's own.")
-    ] = None
-    train_images: Annotated[
-        int | None, arg(metavar="N", help="Training images of a child; else the task's own.")
-    ] = None
-    recipe: Annotated[
-        Options, arg(metavar="NAME=VALUE ...", help="Other recipe fields, e.g. peak_lr=0.005.")
-    ] = ()
+    epochs: Epochs = None
+    train_images: TrainImages = None
+    recipe: RecipeFields = ()
     agent_options: Annotated[
         Options,
         arg(metavar="NAME=VALUE ...", help="Options of the agent, e.g. recipe=zoph2016."),
@@ -194,19 +198,10 @@ class Compare:
     workers: Annotated[
         int | None, arg(metavar="N", help="Runs side by side; else one per core.")
     ] = None
-    data_dir: Annotated[
-        str | None,
-        arg(metavar="FOLDER", help="Data root; else $NAS_GYM_DATA, else ~/.cache/nas-gym."),
-    ] = None
-    epochs: Annotated[
-        int | None, arg(metavar="N", help="Epochs of a trained child; else the task's own.")
-    ] = None
-    train_images: Annotated[
-        int | None, arg(metavar="N", help="Training images of a child; else the task's own.")
-    ] = None
-    recipe: Annotated[
-        Options, arg(metavar="NAME=VALUE ...", help="Other recipe fields, e.g. peak_lr=0.005.")
-    ] = ()
+    data_dir: DataDir = None
+    epochs: Epochs = None
+    train_images: TrainImages = None
+    recipe: RecipeFields = ()
     noise: Annotated[
         int | None,
         arg(metavar="K", help="Train each agent's best child K times again: the noise floor."),
