@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
@@ -49,6 +49,16 @@ class Outcome:
     architecture: Architecture
     status: str
     val_accuracy: float
+
+
+def copies(env: Environment) -> int:
+    """How many architectures an environment writes at once."""
+    return env.num_envs if isinstance(env, VectorEnv) else 1
+
+
+def fitted(env: Environment, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of an agent whose ``batch_size``, unless given, is the copies of its environment."""
+    return {**({"batch_size": copies(env)} if copies(env) > 1 else {}), **changes}
 
 
 def search_space(env: Environment) -> SearchSpace:

@@ -6,11 +6,9 @@ from collections import deque
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from gymnasium.vector import VectorEnv
-
 from agents import options
 from agents.batches import Batches
-from agents.episodes import Environment, Outcome, search_space
+from agents.episodes import Environment, Outcome, fitted, search_space
 from agents.proposals import Proposals
 from agents.scalars import ScalarLog
 from agents.storage import load_plain, save_plain
@@ -77,9 +75,7 @@ class Evolution:
         logger: ScalarLog | None = None,
         **changes: Any,
     ) -> None:
-        if isinstance(env, VectorEnv) and env.num_envs > 1:
-            changes.setdefault("batch_size", env.num_envs)
-        self.config = options.make_config("evolution", RECIPES, recipe, changes)
+        self.config = options.make_config("evolution", RECIPES, recipe, fitted(env, changes))
         self.proposals = Proposals(search_space(env), seed)
         self.batches = Batches(env, logger)
         self.population: deque[tuple[list[int], float]] = deque(maxlen=self.config.population)

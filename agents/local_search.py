@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from gymnasium.vector import VectorEnv
-
 from agents import options
 from agents.batches import Batches
-from agents.episodes import Environment, Outcome, search_space
+from agents.episodes import Environment, Outcome, fitted, search_space
 from agents.proposals import Move, Proposals
 from agents.scalars import ScalarLog
 from agents.storage import load_plain, save_plain
@@ -68,9 +66,7 @@ class LocalSearch:
         logger: ScalarLog | None = None,
         **changes: Any,
     ) -> None:
-        if isinstance(env, VectorEnv) and env.num_envs > 1:
-            changes.setdefault("batch_size", env.num_envs)
-        self.config = options.make_config("local_search", RECIPES, recipe, changes)
+        self.config = options.make_config("local_search", RECIPES, recipe, fitted(env, changes))
         self.proposals = Proposals(search_space(env), seed)
         self.batches = Batches(env, logger)
         self.here: tuple[list[int], float] | None = None

@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from gymnasium.vector import VectorEnv
 from torch import Tensor
 
 from agents import options
-from agents.episodes import Environment, Outcome, play, search_space, spending
+from agents.episodes import Environment, Outcome, fitted, play, search_space, spending
 from agents.planner import Planner
 from agents.proposals import Proposals
 from agents.reinforce_config import RECIPES, ReinforceConfig, make_config
@@ -57,10 +56,8 @@ class REINFORCE:
         logger: ScalarLog | None = None,
         **changes: Any,
     ) -> None:
-        if isinstance(env, VectorEnv) and env.num_envs > 1:
-            changes.setdefault("batch_size", env.num_envs)
         self.env = env
-        self.config = make_config(recipe, **changes)
+        self.config = make_config(recipe, **fitted(env, changes))
         self.logger = logger
         self.space = search_space(env)
         self._batches = 0

@@ -20,7 +20,7 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from agents import options
-from agents.episodes import Environment, search_space, spending
+from agents.episodes import Environment, copies, fitted, search_space, spending
 from agents.sb3 import GymnasiumVecEnv, StandardizedRewards
 from agents.scalars import ScalarLog
 from agents.storage import load_plain, save_plain
@@ -127,12 +127,9 @@ class SB3Agent(ABC):
         **changes: Any,
     ) -> None:
         self.space = search_space(env)
-        copies = env.num_envs if isinstance(env, VectorEnv) else 1
-        if copies > 1:
-            changes.setdefault("batch_size", copies)
-        self.config = self.settings(recipe, **changes)
-        rounds, rest = divmod(self.config.batch_size, copies)
-        expected = f"a multiple of the environment's num_envs, {copies}"
+        self.config = self.settings(recipe, **fitted(env, changes))
+        rounds, rest = divmod(self.config.batch_size, copies(env))
+        expected = f"a multiple of the environment's num_envs, {copies(env)}"
         options.require(self.name, self.config, "batch_size", rest == 0, expected)
         self.env = env
         self.logger = logger

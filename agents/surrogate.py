@@ -11,12 +11,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from gymnasium.vector import VectorEnv
 from torch import Tensor
 
 from agents import options
 from agents.batches import Batches
-from agents.episodes import Environment, Outcome, search_space
+from agents.episodes import Environment, Outcome, fitted, search_space
 from agents.gaussian_process import Differences, GaussianProcess, Kernel, differences
 from agents.proposals import Proposals
 from agents.scalars import ScalarLog
@@ -106,9 +105,7 @@ class Surrogate:
         logger: ScalarLog | None = None,
         **changes: Any,
     ) -> None:
-        if isinstance(env, VectorEnv) and env.num_envs > 1:
-            changes.setdefault("batch_size", env.num_envs)
-        self.config = options.make_config("surrogate", RECIPES, recipe, changes)
+        self.config = options.make_config("surrogate", RECIPES, recipe, fitted(env, changes))
         self.space = search_space(env)
         self.proposals = Proposals(self.space, seed)
         self.batches = Batches(env, logger)
