@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from nas_gym.isolation import run_isolated
 from nas_gym.recipe import Recipe
 from nas_gym.search_spaces.base import Architecture, SearchSpace
 
@@ -44,20 +46,43 @@ class Cost:
 
 
 def measure(space: SearchSpace, architecture: Architecture, recipe: Recipe) -> Cost:
-    """Count a child's parameters, multiply-adds and, where limited, training memory."""
-    with torch.device("meta"):
+    """Count a child's parameters, multiply-adds and, where limited, training memory.
+
+    A network that cannot run on the ``meta`` device (``forward`` reads a value, as ``item`` does)
+    is counted on two real inputs of zeros.
+    """
+    return run_isolated(partial(_measure, space, architecture, recipe))
+
+
+def _measure(space: SearchSpace, architecture: Architecture, recipe: Recipe) -> Cost:
+    try:
+        return _counted(space, architecture, recipe, "meta", 1, recipe.batch_size)
+    except Exception:  # whatever a network says that finds no values
+        return _counted(space, architecture, recipe, "cpu", 2, 2)
+
+
+def _counted(
+    space: SearchSpace,
+    architecture: Architecture,
+    recipe: Recipe,
+    device: str,
+    inputs: int,
+    batch_size: int,
+) -> Cost:
+    with torch.device(device):
         model = space.build(architecture)
-    params = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        batch = torch.zeros(inputs, *space.input_shape)
     counter = FlopCounterMode(display=False)
     model.eval()
-    with torch.no_grad(), counter:
-        model(torch.empty(1, *space.input_shape, device="meta"))
+    with counter:
+        model(batch)  # before its weights are counted, as lazy modules have none yet
+    params = sum(p.numel() for p in model.parameters() if p.requires_grad)
     memory = None
     if recipe.max_memory_mb is not None:
-        batch = torch.empty(recipe.batch_size, *space.input_shape, device="meta")
-        kept = _kept_for_backward(model.train(), batch)
+        batch = torch.zeros(batch_size, *space.input_shape, device=device)
+        kept = _kept_for_backward(model.train(), batch) * recipe.batch_size // batch_size
         memory = (4 * params * WEIGHT_COPIES[recipe.optimizer] + kept) / 2**20
-    return Cost(params, counter.get_total_flops() // 2, memory)
+    return Cost(params, counter.get_total_flops() // (2 * inputs), memory)
 
 
 def _kept_for_backward(model: nn.Module, batch: Tensor) -> int:

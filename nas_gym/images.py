@@ -19,6 +19,7 @@ class Images:
         statistics: Per-channel mean and standard deviation to normalise with.
         device: Where batches are needed.
         augmentation: As in `Recipe`.
+        channels_last: Whether batches lie in memory as channels-last.
     """
 
     def __init__(
@@ -27,7 +28,9 @@ class Images:
         statistics: tuple[list[float], list[float]],
         device: torch.device,
         augmentation: str = "none",
+        channels_last: bool = True,
     ) -> None:
+        self.channels_last = channels_last
         self.height, self.width = split.images.shape[1:3]
         self.labels = split.labels.to(device)
         images = split.images.to(device)
@@ -47,11 +50,13 @@ class Images:
 
     def ordered(self, size: int, limit: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches in order, neither cropped nor mirrored."""
-        top, left = self.pad
-        plain = self.images[:limit, top : top + self.height, left : left + self.width]
-        yield from zip(
-            map(self._normalised, plain.split(size)), self.labels[:limit].split(size), strict=True
-        )
+        batches = self._plain(limit).split(size)
+        yield from zip(map(self._normalised, batches), self.labels[:limit].split(size), strict=True)
+
+    def even(self, size: int, limit: int | None = None) -> Iterator[Tensor]:
+        """The same images in batches of at most ``size`` that differ by one at most."""
+        plain = self._plain(limit)
+        yield from map(self._normalised, plain.tensor_split(-(-len(plain) // size)))
 
     def shuffled(self, size: int, random: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
         """One epoch of augmented batches; a last, smaller one is left out (unless it is all)."""
@@ -74,6 +79,12 @@ class Images:
                 images = self.images[chosen[:, None, None], rows[:, :, None], columns[:, None]]
             yield self._normalised(images), self.labels[chosen]
 
+    def _plain(self, limit: int | None) -> Tensor:
+        top, left = self.pad
+        return self.images[:limit, top : top + self.height, left : left + self.width]
+
     def _normalised(self, images: Tensor) -> Tensor:
         # (N, H, W, C) seen as (N, C, H, W) is channels-last, with one channel too
-        return torch.addcmul(self.shift, images.to(torch.float32), self.scale).permute(0, 3, 1, 2)
+        batch = torch.addcmul(self.shift, images.to(torch.float32), self.scale).permute(0, 3, 1, 2)
+        # of one channel `contiguous` would leave the strides of channels-last
+        return batch if self.channels_last else batch.clone(memory_format=torch.contiguous_format)

@@ -13,7 +13,7 @@ Augmentation = Literal["none", "crop", "crop_flip"]
 Optimizer = Literal["adamw", "sgd"]
 Precision = Literal["auto", "float32", "bfloat16"]
 
-RECIPE_VERSION = 1  # raise it when the same fields would train a child differently
+RECIPE_VERSION = 2  # raise it when the same fields would train a child differently
 
 
 @dataclass(frozen=True)

@@ -7,18 +7,19 @@ from end to end, and nothing waits for the device before an epoch is over.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from nas_gym.batch_norm import recompute_batch_norm
 from nas_gym.cost import measure
 from nas_gym.evaluation import Evaluation, Status
 from nas_gym.images import Images
+from nas_gym.isolation import run_isolated
 from nas_gym.recipe import Precision, Recipe
 from nas_gym.search_spaces.base import Architecture, SearchSpace
 from nas_gym.tasks.base import Split, Task
@@ -92,8 +93,17 @@ class Trainer:
         """Build, train and validate one child.
 
         Too large, diverged, out of memory or out of time is a status of the result. Any other
-        exception is a bug, in the space or here, and surfaces.
+        exception is a bug, in the space or here, and surfaces. The caller's state of torch,
+        numpy and Python has no part in it; see `nas_gym.isolation`.
         """
+        return run_isolated(
+            partial(self._train, architecture, seed),
+            seed=seed,
+            threads=self.recipe.threads,
+            device=self.device,
+        )
+
+    def _train(self, architecture: Architecture, seed: int) -> Evaluation:
         started = time.perf_counter()
         cost = measure(self.space, architecture, self.recipe)
         record = Evaluation(architecture, "rejected", params=cost.params, macs=cost.macs, seed=seed)
@@ -140,25 +150,60 @@ def train_network(
 ) -> tuple[nn.Module, Scores]:
     """Train one network on the task's training images and score it on its validation images.
 
-    The same arguments give the same bits on one machine. The caller's random state and thread
-    count are left as they were.
+    The same arguments give the same bits on one machine, whatever the caller's state of torch,
+    numpy and Python is; that is left as it was. Images and weights are channels-last; a network
+    that does not bear that (one that calls ``view`` behind a convolution) is trained without.
 
     Raises:
         Diverged: A loss is not finite.
         TimeLimitExceeded: ``time.perf_counter()`` passed ``deadline``.
     """
+
+    def run(channels_last: bool) -> tuple[nn.Module, Scores]:
+        once = partial(
+            _train_network, space, architecture, task, recipe, device, seed, deadline, channels_last
+        )
+        return run_isolated(once, seed=seed, threads=recipe.threads, device=device)
+
+    try:
+        return run(channels_last=True)
+    except RuntimeError as error:
+        if _out_of_memory(error):
+            raise
+        return run(channels_last=False)
+
+
+def _train_network(
+    space: SearchSpace,
+    architecture: Architecture,
+    task: Task,
+    recipe: Recipe,
+    device: str,
+    seed: int,
+    deadline: float | None,
+    channels_last: bool,
+) -> tuple[nn.Module, Scores]:
     where = torch.device(device)
     train = Split(
         task.train.images[: recipe.train_images], task.train.labels[: recipe.train_images]
     )
-    images = Images(train, task.statistics, where, recipe.augmentation)
-    with _isolated(where, recipe.threads):
-        torch.manual_seed(seed)
-        model = space.build(architecture).to(where).to(memory_format=torch.channels_last)
-        fit(model, images, recipe, seed, deadline)
-        held_out = Images(task.validation, task.statistics, where)
-        scores = score(model, held_out, recipe.precision)
-    return model, scores
+    images = Images(train, task.statistics, where, recipe.augmentation, channels_last)
+    held_out = Images(task.validation, task.statistics, where, channels_last=channels_last)
+    model = space.build(architecture).to(where)
+    _materialise(model, held_out)
+    if channels_last:
+        model = model.to(memory_format=torch.channels_last)
+    fit(model, images, recipe, seed, deadline)
+    return model, score(model, held_out, recipe.precision)
+
+
+def _materialise(model: nn.Module, images: Images) -> None:
+    """Let lazy modules see an input, as an optimiser needs all weights."""
+    if any(nn.parameter.is_lazy(p) for p in (*model.parameters(), *model.buffers())):
+        batch, _ = next(images.ordered(SCORE_BATCH))
+        model.eval()
+        with torch.no_grad():
+            model(batch)
 
 
 def fit(
@@ -186,7 +231,9 @@ def fit(
             step += 1
         if not bool(total.isfinite()):  # the one wait for the device
             raise Diverged(f"the training loss is {total.item()} in epoch {epoch}")
-    _recompute_batch_norm(model, images, recipe)
+    if min(recipe.bn_images, len(images)) >= 2:  # one image has no variance
+        with _autocast(images.labels.device, recipe.precision):
+            recompute_batch_norm(model, images.even(SCORE_BATCH, recipe.bn_images))
 
 
 def score(model: nn.Module, images: Images, precision: str) -> Scores:
@@ -265,38 +312,8 @@ def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     )
 
 
-def _recompute_batch_norm(model: nn.Module, images: Images, recipe: Recipe) -> None:
-    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    if not norms or min(recipe.bn_images, len(images)) < 2:  # one image has no variance
-        return
-    model.eval()
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # a plain average over the batches
-        norm.train()
-    with torch.no_grad(), _autocast(images.labels.device, recipe.precision):
-        for batch, _ in images.ordered(SCORE_BATCH, recipe.bn_images):
-            if len(batch) > 1:
-                model(batch)
-    model.eval()
-
-
 def _autocast(device: torch.device, precision: str) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
-
-
-@contextmanager
-def _isolated(device: torch.device, threads: int) -> Iterator[None]:
-    """The child's own random state, thread count and deterministic convolutions, for a while."""
-    before = torch.get_num_threads()
-    cards = [device] if device.type == "cuda" else []
-    exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)
-    with torch.random.fork_rng(devices=cards), exact:
-        torch.set_num_threads(threads)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
 
 
 def _out_of_memory(error: BaseException) -> bool:

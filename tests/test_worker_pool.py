@@ -118,8 +118,17 @@ def test_setup_runs_once_in_every_worker(tmp_path: Path) -> None:
     pool.close()
 
 
-def test_a_worker_that_cannot_start_is_explained() -> None:
+def test_what_a_setup_raises_surfaces_and_leaves_no_worker() -> None:
     pool = WorkerPool(1, helpers.fail, ("no set-up",))
+    for _ in range(2):
+        with pytest.raises(helpers.Bug, match="no set-up"):
+            run(pool, abs, [(-3,)])
+        assert pool.processes() == []
+    pool.close()
+
+
+def test_a_worker_that_cannot_start_is_explained() -> None:
+    pool = WorkerPool(1, helpers.die_if, (True,))
     with pytest.raises(RuntimeError, match="did not start") as caught:
         run(pool, abs, [(-3,)])
     assert helpers.is_sentence(caught.value)

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from nas_gym.cost import measure
 from nas_gym.evaluation import Evaluation, Status
 from nas_gym.evaluators import worker
 from nas_gym.evaluators.base import OnResult, seeds_for
-from nas_gym.evaluators.worker_pool import WorkerDied, WorkerPool, WorkerTimeout
+from nas_gym.evaluators.worker_pool import (
+    WorkerDied,
+    WorkerPool,
+    WorkerTimeout,
+    refuse_daemons,
+)
 from nas_gym.search_spaces.base import Architecture
 from nas_gym.training import Trainer
 
@@ -34,6 +38,9 @@ class PoolEvaluator:
         memory_mb: Memory that one worker may take, in MiB, so that a child out of memory fails
             alone; None for its share of the machine's. Not applied on a card.
         start_method: See `WorkerPool`.
+
+    Raises:
+        ValueError: Fewer than one worker, or this process may not have any.
     """
 
     def __init__(
@@ -43,6 +50,7 @@ class PoolEvaluator:
         memory_mb: float | None = None,
         start_method: str = "forkserver",
     ) -> None:
+        refuse_daemons()
         self.trainer = trainer
         self.workers = len(os.sched_getaffinity(0)) if workers is None else workers
         if self.workers < 1:
@@ -64,13 +72,9 @@ class PoolEvaluator:
     ) -> list[Evaluation]:
         """Evaluate a batch, the most expensive children first; see `Evaluator.evaluate`."""
         calls = list(zip(architectures, seeds_for(architectures, seeds), strict=True))
-        space, recipe = self.trainer.space, self.trainer.recipe
-        costs = [measure(space, architecture, recipe).macs for architecture in architectures]
-        order = sorted(range(len(calls)), key=lambda index: -costs[index])
         results: dict[int, Evaluation] = {}
 
-        def finished(position: int, outcome: Any) -> None:
-            index = order[position]
+        def finished(index: int, outcome: Any) -> None:
             architecture, seed = calls[index]
             if isinstance(outcome, WorkerTimeout | WorkerDied):
                 status: Status = "timeout" if isinstance(outcome, WorkerTimeout) else "crashed"
@@ -79,23 +83,51 @@ class PoolEvaluator:
             if on_result is not None:
                 on_result(index, outcome)
 
-        limit = recipe.time_limit
+        order = self._dearest_first(calls, finished)
+        self._run(worker.train, [calls[index] for index in order], order, finished)
+        return [results[index] for index in range(len(calls))]
+
+    def _dearest_first(
+        self, calls: Sequence[tuple[Architecture, int]], finished: Callable[[int, Any], None]
+    ) -> list[int]:
+        """The order to train in; children that cannot even be counted are finished here."""
+        everything = range(len(calls))
+        if len(calls) < 2:
+            return list(everything)
+        macs: dict[int, int] = {}
+
+        def counted(index: int, outcome: Any) -> None:
+            if isinstance(outcome, WorkerTimeout | WorkerDied):
+                finished(index, outcome)
+            else:
+                macs[index] = outcome
+
+        self._run(worker.count, [(architecture,) for architecture, _ in calls], everything, counted)
+        return sorted(macs, key=lambda index: -macs[index])
+
+    def _run(
+        self,
+        function: Callable[..., Any],
+        calls: Sequence[tuple[Any, ...]],
+        places: Sequence[int],
+        finished: Callable[[int, Any], None],
+    ) -> None:
+        limit = self.trainer.recipe.time_limit
         self._started().run(
-            worker.train,
-            [calls[index] for index in order],
-            finished,
+            function,
+            calls,
+            lambda position, outcome: finished(places[position], outcome),
             timeout=None if limit is None else limit + GRACE,
         )
-        return [results[index] for index in range(len(calls))]
 
     def close(self) -> None:
         """End the workers; a later batch would start new ones."""
         pool, self.pool = self.pool, None
-        if pool is not None:
+        if pool is not None and pool.mine:
             pool.close()
 
     def _started(self) -> WorkerPool:
-        if self.pool is None:
+        if self.pool is None or not self.pool.mine:
             trainer = self.trainer
             scratch = Path(tempfile.mkdtemp(prefix="nas-gym-"))
             trainer.task.save(scratch / "task.pt")

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from nas_gym.child import save_child
+from nas_gym.cost import measure
 from nas_gym.evaluation import Evaluation
 from nas_gym.recipe import Recipe
 from nas_gym.search_spaces.base import Architecture, SearchSpace
@@ -26,6 +27,12 @@ def set_up(
         limit = int(memory_mb * 2**20)
         resource.setrlimit(resource.RLIMIT_DATA, (limit, resource.RLIM_INFINITY))
     _trainer = Trainer(Task.load(task), space, recipe, device)
+
+
+def count(architecture: Architecture) -> int:
+    """Multiply-adds of one child."""
+    assert _trainer is not None, "set_up has not run"
+    return measure(_trainer.space, architecture, _trainer.recipe).macs
 
 
 def train(architecture: Architecture, seed: int) -> Evaluation:

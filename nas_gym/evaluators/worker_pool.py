@@ -9,20 +9,23 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import pickle
 import shutil
 import signal
+import sys
 import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
+from types import ModuleType
 from typing import Any
+
+from nas_gym.evaluators import parcels
 
 START_TIMEOUT = 300.0  # seconds; a first worker imports torch, on a busy machine that takes long
 # The optimisers import torch._dynamo when first used: seconds that every worker would pay.
@@ -38,10 +41,11 @@ class WorkerTimeout(Exception):
 
 
 class WorkerPool:
-    """Runs calls of picklable functions on a fixed number of worker processes.
+    """Runs calls of functions on a fixed number of worker processes.
 
-    Workers ignore Ctrl-C (this process stops them), offer themselves first when the machine runs
-    out of memory, and end with this process, however it ends.
+    Functions, arguments and results travel as `nas_gym.evaluators.parcels`. Workers ignore Ctrl-C
+    (this process stops them), offer themselves first when the machine runs out of memory, and end
+    with this process, however it ends.
 
     Args:
         workers: Number of slots, each with one process.
@@ -50,6 +54,9 @@ class WorkerPool:
         scratch: A folder to delete when the pool, or this process, ends.
         start_method: ``forkserver`` starts a worker in a tenth of a second with torch imported;
             ``spawn`` is for where that does not work.
+
+    Raises:
+        ValueError: No workers, or this process is one that may not have any.
     """
 
     def __init__(
@@ -62,17 +69,23 @@ class WorkerPool:
     ) -> None:
         if workers < 1:
             raise ValueError(f"workers must be at least 1, got {workers}")
+        refuse_daemons()
+        self._owner = os.getpid()
         context = multiprocessing.get_context(start_method)
         if start_method == "forkserver":
             context.set_forkserver_preload(PRELOAD)
             _start_fork_server()
         self._clean_up = (
-            None
-            if scratch is None
-            else weakref.finalize(self, shutil.rmtree, scratch, ignore_errors=True)
+            None if scratch is None else weakref.finalize(self, _remove, scratch, self._owner)
         )
-        initializer = (_prepare, (str(scratch) if scratch else None, setup, arguments))
+        parcel = parcels.pack((setup, arguments))
+        initializer = (_prepare, (str(scratch) if scratch else None, parcel))
         self._slots = [_Slot(context, initializer) for _ in range(workers)]
+
+    @property
+    def mine(self) -> bool:
+        """Whether this process made it; after a fork the child has none of its workers."""
+        return self._owner == os.getpid()
 
     def run(
         self,
@@ -84,7 +97,7 @@ class WorkerPool:
         """Run ``function(*call)`` for every call, as many at a time as there are workers.
 
         Args:
-            function: A module-level function.
+            function: What to call.
             calls: Its arguments; started in this order.
             on_result: Called in this thread with the position of each call and what it returned,
                 or with a `WorkerDied` or `WorkerTimeout`. A call whose worker dies is tried once
@@ -103,21 +116,22 @@ class WorkerPool:
                 while queue and idle:
                     slot, index = idle.pop(), queue.popleft()
                     tries[index] += 1
-                    future = slot.submit(_call, (function, calls[index]))
+                    future = slot.submit(parcels.pack((function, calls[index])))
                     running[future] = (slot, index, time.monotonic())
                 done = self._wait(running, timeout)
                 for future in done:
                     slot, index, _ = running.pop(future)
                     idle.append(slot)
                     try:
-                        result = future.result()
+                        parcel = future.result()
                     except BrokenProcessPool:
                         slot.kill()
                         if tries[index] < 2:
                             queue.appendleft(index)
                             continue
-                        result = WorkerDied("its process died, twice")
-                    on_result(index, result)
+                        on_result(index, WorkerDied("its process died, twice"))
+                    else:
+                        on_result(index, parcels.open_result(parcel))
                 for future, (slot, index, started) in list(running.items()):
                     if timeout is not None and time.monotonic() - started > timeout:
                         del running[future]
@@ -159,30 +173,37 @@ class _Slot:
         self._executor: ProcessPoolExecutor | None = None
         self.process: int | None = None
 
-    def submit(self, function: Callable[..., Any], call: tuple[Any, ...]) -> Future[Any]:
+    def submit(self, parcel: bytes) -> Future[bytes]:
         if self._executor is not None:
             try:
-                return self._executor.submit(function, *call)
+                return self._executor.submit(parcels.answer, parcel)
             except BrokenProcessPool:  # killed while it was idle
                 self.kill()
         self._start()
         assert self._executor is not None
-        return self._executor.submit(function, *call)
+        return self._executor.submit(parcels.answer, parcel)
 
     def _start(self) -> None:
         setup, arguments = self._initializer
         self._executor = ProcessPoolExecutor(1, self._context, setup, arguments)
         try:
+            with _without_main():
+                started = self._executor.submit(_started)
             # Waiting here keeps the start out of the child's time limit.
-            self.process = self._executor.submit(os.getpid).result(START_TIMEOUT)
+            self.process, outcome = started.result(START_TIMEOUT)
         except (BrokenProcessPool, TimeoutError) as error:
             self.kill()
             raise RuntimeError(
-                "a worker process did not start; its own error message stands above. A script "
-                "that uses the pool needs its code under `if __name__ == '__main__':`"
+                "a worker process did not start: it ended, or was killed, before its first child "
+                "(what it said stands above)"
             ) from error
         except BaseException:  # Ctrl-C
             _end_fork_server()  # it would go on to start a worker that finds nobody
+            raise
+        try:
+            parcels.open_result(outcome)
+        except BaseException:
+            self.kill()
             raise
 
     def kill(self) -> None:
@@ -213,25 +234,60 @@ def _end_fork_server() -> None:
             os.kill(process, signal.SIGKILL)
 
 
-def _prepare(scratch: str | None, setup: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+def refuse_daemons() -> None:
+    """Refuse worker processes where Python allows none.
+
+    Raises:
+        ValueError: This process is a daemon, as those of vector environments are.
+    """
+    if multiprocessing.current_process().daemon:
+        raise ValueError(
+            "a pool of workers cannot start inside a process of SubprocVecEnv or AsyncVectorEnv: "
+            "make one environment with gym.make_vec(id, num_envs=..., evaluator={'name': 'pool', "
+            "'workers': ...}), or let each process train inline (evaluator='inline')"
+        )
+
+
+_starting = threading.Lock()
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Start a process that does not import the program's main module again.
+
+    What it needs of that module travels in its parcels, so there may be no file to import (standard
+    input, a notebook), or one that would start everything anew.
+    """
+    with _starting:
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = main
+
+
+def _remove(scratch: Path, owner: int) -> None:
+    if os.getpid() == owner:  # not when a fork of it ends
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+_outcome = b""  # of setting this worker up
+
+
+def _started() -> tuple[int, bytes]:
+    """Which process a worker is, and how its setup went."""
+    return os.getpid(), _outcome
+
+
+def _prepare(scratch: str | None, parcel: bytes) -> None:
     """First thing in a new worker."""
+    global _outcome
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, args=(scratch,), daemon=True).start()
     with suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000")
-    setup(*arguments)
-
-
-def _call(function: Callable[..., Any], call: tuple[Any, ...]) -> Any:
-    """What runs in a worker. An exception that cannot travel would look like a dead process."""
-    try:
-        return function(*call)
-    except Exception as error:
-        try:
-            pickle.loads(pickle.dumps(error))
-        except Exception:
-            raise RuntimeError(f"{type(error).__name__}: {error}") from error
-        raise
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+    _outcome = parcels.answer(parcel)
 
 
 def _end_with_parent(scratch: str | None) -> None:
