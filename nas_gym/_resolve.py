@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 
@@ -34,6 +34,40 @@ def resolve(name: str, known: Mapping[str, Any], kind: str) -> Any:
         return getattr(module, attribute)
     except AttributeError as error:
         raise ValueError(f"{kind} {name!r}: {module_name} has no {attribute!r}") from error
+
+
+def named_module(kind: str, spec: object) -> str | None:
+    """The module that a name of somebody's own would import; None for the package's own names.
+
+    Args:
+        kind: ``"task"`` (whose ``folder:PATH`` names no module), ``"search space"``, ...
+        spec: A name, or a mapping with a ``"name"``.
+    """
+    name = spec.get("name") if isinstance(spec, Mapping) else spec
+    if not isinstance(name, str) or (kind == "task" and name.startswith("folder:")):
+        return None
+    return name.partition(":")[0] if ":" in name else None
+
+
+def require_trust(where: object, specs: Mapping[str, object], trust: Collection[str]) -> None:
+    """Refuse names in a file whose modules would be imported, unless the user trusts these.
+
+    Args:
+        where: The file, for the error message.
+        specs: By kind, what the file calls its search space, task, ...; see `named_module`.
+        trust: Modules that may be imported.
+
+    Raises:
+        ValueError: A module is not trusted; the message names it.
+    """
+    for kind, spec in specs.items():
+        module = named_module(kind, spec)
+        if module is not None and module not in trust:
+            raise ValueError(
+                f"{where} names code that is not of nas-gym ({kind} {spec!r}), which would run the "
+                f"module {module}: if you trust it, say so with trust=[{module!r}] or "
+                f"--trust {module}"
+            )
 
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> str:

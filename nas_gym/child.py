@@ -6,12 +6,17 @@ import hashlib
 import io
 import json
 import os
+import warnings
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from nas_gym._resolve import require_trust
+from nas_gym.isolation import isolated
+from nas_gym.own_code import own_code
 from nas_gym.search_spaces import Architecture, SearchSpace, make_search_space
 
 WEIGHTS, DESCRIPTION = "weights.pt", "child.json"
@@ -70,6 +75,7 @@ def save_child(
         "architecture": json.loads(architecture.to_json()),
         "search_space": space.describe(),
         "weights_sha256": digest,
+        **own_code(search_space=space),
         **facts,
     }
     partial = folder / (DESCRIPTION + ".partial")
@@ -77,31 +83,63 @@ def save_child(
     os.replace(partial, folder / DESCRIPTION)
 
 
-def load_child(folder: str | Path) -> Normalized:
-    """Build a saved child again, in evaluation mode. Executes nothing that the files contain.
+def load_child(
+    folder: str | Path,
+    search_space: type[SearchSpace] | SearchSpace | None = None,
+    trust: Collection[str] = (),
+) -> Normalized:
+    """Build a saved child again, in evaluation mode.
+
+    Nothing that the files contain or name is executed, unless you say so: a child of a search space
+    of your own needs that space, or your trust in the module that the file names.
 
     Args:
         folder: What `save_child` wrote.
+        search_space: The class that builds the child, or a ready space; None for the one that the
+            file names, which is one of this package's then.
+        trust: Modules that the file may name and that may be imported, e.g. ``["my_space"]``.
 
     Raises:
-        ValueError: Files are missing, or the weights are not the ones that were written.
+        ValueError: Files are missing, or the weights are not the ones that were written, or the
+            file names a module that is not trusted.
     """
     folder = Path(folder)
+    file = folder / DESCRIPTION
     try:
-        description = json.loads((folder / DESCRIPTION).read_text())
+        description = json.loads(file.read_text())
         weights = (folder / WEIGHTS).read_bytes()
         digest, options = description["weights_sha256"], dict(description["search_space"])
         architecture = Architecture.from_json(json.dumps(description["architecture"]))
         shape, classes = tuple(options.pop("input_shape")), options.pop("num_classes")
+        code = dict(description.get("code", {}))
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{folder} holds no saved child: {error}") from error
     if hashlib.sha256(weights).hexdigest() != digest:
         raise ValueError(f"{folder / WEIGHTS} is damaged: its sha256 is not the recorded one")
-    space = make_search_space(options, shape, classes)
-    channels = [0.0] * shape[0]
+    if isinstance(search_space, SearchSpace):
+        space = make_search_space(search_space, shape, classes)
+    else:
+        if search_space is None:
+            require_trust(file, {"search space": options.get("name")}, trust)
+        named = {"name": search_space} if search_space is not None else {}
+        space = make_search_space({**options, **named}, shape, classes)
+    if own_code(search_space=space).get("code", {}) != code:
+        warnings.warn(
+            f"the code of the search space {space.name} is not that which built {folder}: the "
+            "network may be another one",
+            stacklevel=2,
+        )
+    return _built(space, architecture, weights, folder / WEIGHTS)
+
+
+@isolated
+def _built(
+    space: SearchSpace, architecture: Architecture, weights: bytes, file: Path
+) -> Normalized:
+    channels = [0.0] * space.input_shape[0]
     model = Normalized(space.build(architecture), channels, channels)
     try:
         model.load_state_dict(torch.load(io.BytesIO(weights), weights_only=True))
     except Exception as error:  # of a file that is not its own, torch raises nearly anything
-        raise ValueError(f"{folder / WEIGHTS} holds no weights of this child") from error
+        raise ValueError(f"{file} holds no weights of this child") from error
     return model.eval()

@@ -20,6 +20,7 @@ from nas_gym.cost import measure
 from nas_gym.evaluation import Evaluation, Status
 from nas_gym.images import Images
 from nas_gym.isolation import run_isolated
+from nas_gym.own_code import own_code
 from nas_gym.recipe import Precision, Recipe
 from nas_gym.search_spaces.base import Architecture, SearchSpace
 from nas_gym.tasks.base import Split, Task
@@ -87,6 +88,7 @@ class Trainer:
             "search_space": self.space.describe(),
             "recipe": self.recipe.to_dict(),
             "device": torch.device(self.device).type,
+            **own_code(search_space=self.space),
         }
 
     def train(self, architecture: Architecture, seed: int = 0) -> Evaluation:

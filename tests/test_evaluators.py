@@ -196,7 +196,10 @@ def test_a_table_gives_numbers_or_whole_evaluations() -> None:
     assert type(result.val_accuracy) is float
     assert evaluator.context != TableEvaluator(helpers.score).context
     placed = TableEvaluator(helpers.score, "mine", SPACE)
-    assert placed.context == {"table": "mine", "search_space": SPACE.describe()}
+    assert dict(placed.context).keys() == {"table", "search_space", "code"}
+    assert placed.context["table"] == "mine"
+    assert placed.context["search_space"] == SPACE.describe()
+    assert placed.context["code"].keys() == {"look_up", "search_space"}  # both are of the tests
 
 
 @pytest.mark.parametrize("name", EVALUATORS)

@@ -7,6 +7,7 @@ from typing import Any
 
 from nas_gym.evaluation import Evaluation
 from nas_gym.evaluators.base import OnResult, seeds_for
+from nas_gym.own_code import own_code
 from nas_gym.search_spaces.base import Architecture, SearchSpace
 
 
@@ -32,9 +33,10 @@ class TableEvaluator:
 
     @property
     def context(self) -> Mapping[str, Any]:
-        """The table's name, and its space where that is known."""
+        """The table's name, its space where that is known, and the user's own code behind them."""
         known = {} if self.space is None else {"search_space": self.space.describe()}
-        return {"table": self.name, **known}
+        code = own_code(look_up=self.look_up, search_space=self.space)
+        return {"table": self.name, **known, **code}
 
     def evaluate(
         self,
