@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from nas_gym._resolve import resolve
-from nas_gym.tasks.base import DataError, Split, Task
+from nas_gym.isolation import isolated
+from nas_gym.tasks.base import Split, Task
 from nas_gym.tasks.digits import digits
 from nas_gym.tasks.folder import from_folder
+from nas_gym.tasks.splits import DataError, DataWarning
 from nas_gym.tasks.vision import cifar10, fashion_mnist, mnist
 
 TASKS: dict[str, Callable[[Path], Task]] = {
@@ -24,9 +26,19 @@ TASKS: dict[str, Callable[[Path], Task]] = {
 }
 
 DATA_VARIABLE = "NAS_GYM_DATA"
+FOLDER = "folder:"  # begins the name of a task that is a folder of images
 
-__all__ = ["DATA_VARIABLE", "TASKS", "DataError", "Split", "Task", "data_root", "from_folder"]
-__all__ += ["load_task"]
+__all__ = [
+    "DATA_VARIABLE",
+    "TASKS",
+    "DataError",
+    "DataWarning",
+    "Split",
+    "Task",
+    "data_root",
+    "from_folder",
+    "load_task",
+]
 
 
 def data_root(data_dir: str | Path | None = None) -> Path:
@@ -52,13 +64,18 @@ def load_task(spec: str | Mapping[str, Any], data_dir: str | Path | None = None)
     name = options.pop("name", None)
     if not isinstance(name, str):
         raise ValueError(f"a task needs a name, got {spec!r}")
-    return _load(name, data_root(data_dir), json.dumps(options, sort_keys=True))
+    if name.startswith(FOLDER):
+        if not name.removeprefix(FOLDER).strip():
+            raise ValueError(f"task {name!r} names no folder: it must be folder:PATH")
+        name = f"{FOLDER}{Path(name.removeprefix(FOLDER)).expanduser().absolute()}"
+    return _load(name, data_root(data_dir).absolute(), json.dumps(options, sort_keys=True))
 
 
 @lru_cache(maxsize=4)
+@isolated
 def _load(name: str, root: Path, options_json: str) -> Task:
     options = json.loads(options_json)
-    folder = name.removeprefix("folder:") if name.startswith("folder:") else None
+    folder = name.removeprefix(FOLDER) if name.startswith(FOLDER) else None
     make = from_folder if folder is not None else resolve(name, TASKS, "task")
     try:
         inspect.signature(make).bind(folder or root, **options)

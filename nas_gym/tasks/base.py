@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Self
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from nas_gym.isolation import isolated
 from nas_gym.recipe import Recipe
+from nas_gym.tasks.splits import DataError, held_out, interleaved, split_by_class
+from nas_gym.tasks.statistics import channel_statistics
+from nas_gym.tasks.tensors import as_images, as_labels, check_classes
 
-
-class DataError(Exception):
-    """Data that is missing, damaged, or not what a task needs. The message is one sentence."""
+__all__ = ["DataError", "Split", "Task", "split_by_class"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,12 +76,13 @@ class Task:
         return channels, height, width
 
     @cached_property
+    @isolated
     def statistics(self) -> tuple[list[float], list[float]]:
-        """Per-channel mean and standard deviation of the training images."""
-        mean, std = _channel_statistics(self.train.images)
-        return mean.tolist(), std.clamp_min(1e-6).tolist()
+        """Per channel of the training images, mean and scale; see `channel_statistics`."""
+        return channel_statistics(self.train.images)
 
     @cached_property
+    @isolated
     def fingerprint(self) -> str:
         """sha256 over images, labels and order of both splits; the test set is not looked at."""
         digest = hashlib.sha256()
@@ -103,60 +107,60 @@ class Task:
         return self._open_test()
 
     @classmethod
+    @isolated
     def from_tensors(
         cls,
         name: str,
-        images: Tensor,
-        labels: Tensor,
+        images: Tensor | NDArray[Any],
+        labels: Tensor | NDArray[Any] | Sequence[int],
         *,
-        test_images: Tensor | None = None,
-        test_labels: Tensor | None = None,
+        test_images: Tensor | NDArray[Any] | None = None,
+        test_labels: Tensor | NDArray[Any] | Sequence[int] | None = None,
         validation: float = 0.2,
         num_classes: int | None = None,
         recipe: Recipe | None = None,
     ) -> Self:
-        """A task from the user's own data.
+        """A task from the user's own data, of which it takes a copy.
 
         Args:
             name: Short name of the task.
-            images: ``(N, channels, height, width)`` or ``(N, height, width)``; uint8 is kept,
-                anything else becomes float32.
+            images: ``(N, channels, height, width)`` or ``(N, height, width)``, a tensor or an
+                array; uint8 is kept, anything else becomes float32.
             labels: ``(N,)`` class numbers from 0.
             test_images: Images of the sealed test set, in the same form.
             test_labels: Their labels.
-            validation: Share of each class that is held out to score children, in (0, 1).
-            num_classes: Number of classes; None for the largest label plus one.
+            validation: Share of each class that is held out to score children, in (0, 1). It is
+                chosen by a hash of the images' order within their class.
+            num_classes: Number of classes; None for the largest label plus one, where each of
+                them must have an image then.
             recipe: Default recipe; None for `Recipe`'s own defaults.
 
         Raises:
             DataError: Shapes, types, labels or counts that do not fit.
         """
-        data = _as_split(name, images, labels)
-        classes = int(data.labels.max()) + 1 if num_classes is None else num_classes
-        _check_labels(name, data, classes)
-        if not 0 < validation < 1:
-            raise DataError(f"task {name!r}: validation must be in (0, 1), got {validation}")
-        held = partial(_held_out, share=validation)
-        train, held_out = (
-            split_by_class(data.labels, lambda rank: ~held(rank)),
-            split_by_class(data.labels, held),
-        )
-        if len(held_out) == 0:
-            raise DataError(
-                f"task {name!r}: no class has enough images to validate on {validation:g} of them"
-            )
-        open_test = None
+        data, classes = _labelled(name, images, labels, num_classes)
+        share = isinstance(validation, float) and 0 < validation < 1
+        if not share:
+            raise DataError(f"task {name!r}: validation must be in (0, 1), got {validation!r}")
         if (test_images is None) != (test_labels is None):
             raise DataError(f"task {name!r}: need test images and test labels, or neither")
-        if test_images is not None and test_labels is not None:
-            test = _as_split(name, test_images, test_labels)
-            _check_labels(name, test, classes)
+        open_test = None
+        if test_images is not None:
+            test, _ = _labelled(name, test_images, test_labels, classes)
             if test.images.shape[1:] != data.images.shape[1:]:
                 raise DataError(f"task {name!r}: test images have another shape than the others")
+            if test.images.dtype != data.images.dtype:
+                raise DataError(
+                    f"task {name!r}: test images become {test.images.dtype} and the others "
+                    f"{data.images.dtype}: give both in one type and unit"
+                )
             open_test = partial(_identity, test)
-        return cls(
-            name, data.take(train), data.take(held_out), classes, recipe or Recipe(), open_test
+        held = held_out(data.labels, validation, name)
+        train, scored = (
+            data.take(interleaved(data.labels, which.nonzero().squeeze(1)))
+            for which in (~held, held)
         )
+        return cls(name, train, scored, classes, recipe or Recipe(), open_test)
 
     def save(self, path: Path) -> None:
         """Write what a search sees (never the test set) for other processes to map."""
@@ -180,65 +184,10 @@ class Task:
         return cls(**plain)
 
 
-def split_by_class(labels: Tensor, keep: Callable[[Tensor], Tensor]) -> Tensor:
-    """Indices of the images to keep, in class-interleaved order; no randomness.
-
-    Args:
-        labels: ``(N,)`` class numbers.
-        keep: From the rank of each image within its class, ``(N,)``, to a boolean ``(N,)``.
-    """
-    rank = torch.zeros_like(labels)
-    for label in labels.unique():
-        members = labels == label
-        rank[members] = torch.arange(int(members.sum()))
-    indices = keep(rank).nonzero().squeeze(1)
-    order = rank[indices] * (int(labels.max()) + 1) + labels[indices]
-    return indices[order.argsort()]
-
-
-def _channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
-    total = torch.zeros(images.shape[-1], dtype=torch.float64)
-    squares = torch.zeros_like(total)
-    for chunk in images.split(4096):
-        values = chunk.reshape(-1, images.shape[-1]).double()
-        total += values.sum(0)
-        squares += values.square().sum(0)
-    count = images[..., 0].numel()
-    mean = total / count
-    return mean, (squares / count - mean.square()).clamp_min(0).sqrt()
-
-
-def _as_split(name: str, images: Tensor, labels: Tensor) -> Split:
-    if images.ndim == 3:
-        images = images.unsqueeze(1)
-    if images.ndim != 4:
-        raise DataError(
-            f"task {name!r}: images must be (N, channels, height, width) or (N, height, width), "
-            f"got {tuple(images.shape)}"
-        )
-    if labels.ndim != 1 or len(labels) != len(images) or len(images) == 0:
-        raise DataError(
-            f"task {name!r}: need one label per image, got images {tuple(images.shape)} and "
-            f"labels {tuple(labels.shape)}"
-        )
-    if images.dtype != torch.uint8:
-        images = images.float()
-        if not bool(images.isfinite().all()):
-            raise DataError(f"task {name!r}: some pixels are not finite numbers")
-    return Split(images.permute(0, 2, 3, 1).contiguous(), labels.long())
-
-
-def _check_labels(name: str, split: Split, num_classes: int) -> None:
-    low, high = int(split.labels.min()), int(split.labels.max())
-    if low < 0 or high >= num_classes or num_classes < 2:
-        raise DataError(
-            f"task {name!r}: labels must be 0 to {max(num_classes, 2) - 1}, got {low} to {high}"
-        )
-
-
-def _held_out(rank: Tensor, share: float) -> Tensor:
-    """Evenly spread: with a share of 0.2 the fifth, the tenth, ..."""
-    return ((rank.double() + 1) * share).floor() > (rank.double() * share).floor()
+def _labelled(name: str, images: Any, labels: Any, num_classes: int | None) -> tuple[Split, int]:
+    pixels = as_images(name, images)
+    numbers = as_labels(name, labels, len(pixels))
+    return Split(pixels, numbers), check_classes(name, numbers, num_classes)
 
 
 def _identity(split: Split) -> Split:
