@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nas_gym._files import user_path, write_text
 from nas_gym.search_spaces import Architecture, SearchSpace, make_search_space
 
 WEIGHTS, DESCRIPTION = "weights.pt", "child.json"
@@ -61,6 +62,7 @@ def save_child(
         **facts: JSON values to keep beside it: recipe, seed, scores, ...
     """
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / DESCRIPTION).unlink(missing_ok=True)  # it says that the weights beside it are whole
     model = Normalized(network, *statistics).to("cpu")
     partial = folder / (WEIGHTS + ".partial")
     torch.save(model.state_dict(), partial)
@@ -72,9 +74,7 @@ def save_child(
         "weights_sha256": digest,
         **facts,
     }
-    partial = folder / (DESCRIPTION + ".partial")
-    partial.write_text(json.dumps(description, indent=2) + "\n")
-    os.replace(partial, folder / DESCRIPTION)
+    write_text(folder / DESCRIPTION, json.dumps(description, indent=2) + "\n")
 
 
 def load_child(folder: str | Path) -> Normalized:
@@ -86,9 +86,9 @@ def load_child(folder: str | Path) -> Normalized:
     Raises:
         ValueError: Files are missing, or the weights are not the ones that were written.
     """
-    folder = Path(folder)
+    folder = user_path(folder)
     try:
-        description = json.loads((folder / DESCRIPTION).read_text())
+        description = json.loads((folder / DESCRIPTION).read_bytes())
         weights = (folder / WEIGHTS).read_bytes()
         digest, options = description["weights_sha256"], dict(description["search_space"])
         architecture = Architecture.from_json(json.dumps(description["architecture"]))
