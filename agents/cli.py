@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import shlex
@@ -17,6 +18,7 @@ import tyro
 from tyro.conf import Positional, arg, subcommand
 
 from agents.program import program
+from nas_gym._files import user_path
 
 Options = tuple[str, ...]
 
@@ -127,12 +129,12 @@ class Search:
             agent=self.agent,
             budget=self.budget,
             seed=self.seed,
-            out=self.out,
+            out=user_path(self.out),
             env_options=env_options,
             agent_options=_options(self.agent_options, "--agent-options"),
             workers=workers,
             data_dir=self.data_dir,
-            store=None if self.store is None else str(Path(self.store).absolute()),
+            store=None if self.store is None else str(user_path(self.store).absolute()),
         )
         console = _console()
         summarise(config, search(config, console), console)
@@ -154,6 +156,10 @@ class Retrain:
     data_dir: Annotated[
         str | None, arg(metavar="FOLDER", help="Data root; else that of the search.")
     ] = None
+    task: Annotated[
+        str | None,
+        arg(metavar="TASK", help="The search's data where it is now: folder:PATH."),
+    ] = None
 
     def run(self) -> None:
         """Retrain and print the test results."""
@@ -165,12 +171,13 @@ class Retrain:
             if value is not None and value < 1:
                 raise UsageError(f"--{name} must be at least 1, got {value}")
         config = RetrainConfig(
-            self.run_dir,
+            user_path(self.run_dir),
             self.top,
             self.seeds,
             self.epochs,
             _workers(self.workers, "cpu"),
             self.data_dir,
+            self.task,
         )
         summarise(retrain(config, console), console)
 
@@ -221,7 +228,7 @@ class Compare:
             raise UsageError(f"--first-seed must be at least 0, got {self.first_seed}")
         console = _console()
         config = CompareConfig(
-            out=self.out,
+            out=user_path(self.out),
             environments=self.env,
             agents=self.agents,
             budget=self.budget,
@@ -233,7 +240,7 @@ class Compare:
             noise=self.noise,
         )
         results, failed = compare(config, console)
-        show(results, self.out, console)
+        show(results, config.out, console)
         if failed:
             raise UsageError(describe_failures(failed))
 
@@ -252,13 +259,14 @@ class Report:
         from agents.results import write_results
         from agents.run_directory import RunDirectory
 
-        if Comparison.is_one(self.run_dir):
+        folder = user_path(self.run_dir)
+        if Comparison.is_one(folder):
             from agents.compare.summary import summarise
 
-            summarise(self.run_dir)
-            print(self.run_dir / "report.html")
+            summarise(folder)
+            print(folder / "report.html")
             return
-        run = RunDirectory.existing(self.run_dir)
+        run = RunDirectory.existing(folder)
         write_results(run, run.evaluations())
         print(run.path / "report.html")
 
@@ -310,6 +318,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; exits with 0, 1 (bad input), 2 (bad usage), 130 or 143."""
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # for module:name, as with python -m
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a console need not know every character
+            stream.reconfigure(errors="backslashreplace")
     try:
         command: Any = tyro.cli(
             COMMANDS,

@@ -10,9 +10,11 @@ from typing import Any
 
 from agents.program import program
 from agents.report import render_report, top
-from agents.run_directory import RunDirectory, write_text
+from agents.run_directory import RunDirectory, RunError
+from nas_gym._files import read_json, write_text
 from nas_gym.evaluation import Evaluation
 
+RETRAINED = "retrained.json"
 COLUMNS = (
     "status",
     "val_accuracy",
@@ -27,7 +29,12 @@ COLUMNS = (
 
 
 def write_results(run: RunDirectory, evaluations: list[Evaluation]) -> None:
-    """Write ``evaluations.csv``, ``best.json`` and ``report.html``."""
+    """Write ``evaluations.csv``, ``best.json`` and ``report.html``.
+
+    Raises:
+        RunError: ``retrained.json`` is damaged. Nothing is written then.
+    """
+    page = report(run, evaluations)
     text = io.StringIO()
     rows = csv.writer(text)
     rows.writerow(["proposal", *COLUMNS, "architecture", "detail"])
@@ -44,7 +51,7 @@ def write_results(run: RunDirectory, evaluations: list[Evaluation]) -> None:
             "architecture": json.loads(best.architecture.to_json()),
         }
         write_text(run.path / "best.json", json.dumps(value, indent=2) + "\n")
-    write_text(run.path / "report.html", report(run, evaluations))
+    write_text(run.path / "report.html", page)
 
 
 def report(run: RunDirectory, evaluations: list[Evaluation]) -> str:
@@ -75,13 +82,19 @@ def report(run: RunDirectory, evaluations: list[Evaluation]) -> str:
         space=space["name"],
         input_shape=tuple(space["input_shape"]),
         num_classes=space["num_classes"],
-        retrained=read_retrained(run).get("children", []),
+        retrained=[one for one in read_retrained(run).get("children", []) if "test_top1" in one],
     )
 
 
 def read_retrained(run: RunDirectory) -> dict[str, Any]:
-    """What ``retrain`` wrote; empty where it has not run."""
+    """What ``retrain`` wrote; empty where it has not run.
+
+    Raises:
+        RunError: It is damaged, so how often the test set was opened is not known.
+    """
     try:
-        return dict(json.loads((run.path / "retrained.json").read_text()))
-    except (OSError, ValueError):
+        return read_json(run.path / RETRAINED)
+    except FileNotFoundError:
         return {}
+    except ValueError as error:
+        raise RunError(str(error)) from error

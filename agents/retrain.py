@@ -20,9 +20,12 @@ from rich.progress import track
 from rich.table import Table
 
 from agents.drawing import draw_network
+from agents.places import moved
 from agents.report import top
-from agents.results import read_retrained, write_results
-from agents.run_directory import RunDirectory, RunError, write_text
+from agents.results import RETRAINED, read_retrained, write_results
+from agents.run_directory import RunDirectory, RunError
+from agents.search import check_env_id
+from nas_gym._files import write_json, write_text
 from nas_gym.child import DESCRIPTION, load_child
 from nas_gym.evaluation import Evaluation
 from nas_gym.evaluators import worker
@@ -46,6 +49,7 @@ class RetrainConfig:
         epochs: Passes over the data; None for four times the search's.
         workers: Trainings side by side.
         data_dir: The data root; None for that of the search.
+        task: The search's task at its place now, ``folder:PATH``; None for where it was.
     """
 
     run: Path
@@ -54,23 +58,26 @@ class RetrainConfig:
     epochs: int | None = None
     workers: int = 1
     data_dir: str | None = None
+    task: str | None = None
 
 
 def retrain(config: RetrainConfig, console: Console) -> list[dict[str, Any]]:
     """Train the best architectures on train + validation, then score them on the test set.
 
-    Trainings that are saved already are not repeated.
+    Trainings that are saved already are not repeated. A task without a test set gives trained
+    networks and no scores.
 
     Returns:
         One row per architecture, as `retrained.json` keeps it.
 
     Raises:
-        RunError: There is nothing to retrain.
+        RunError: There is nothing to retrain, or what was retrained before is damaged.
     """
     run = RunDirectory.existing(config.run)
     run.lock()
     try:
         evaluations = run.evaluations()
+        opened = int(read_retrained(run).get("test_openings", 0))
         chosen = top(evaluations, config.top)
         if not chosen:
             raise RunError(f"{run.path} has no child that was trained to the end")
@@ -80,10 +87,19 @@ def retrain(config: RetrainConfig, console: Console) -> list[dict[str, Any]]:
             for child in chosen
             for seed in range(config.seeds)
         ]
+        sealed = trainer.task._open_test is not None
+        if not sealed:
+            console.print(
+                f"the task {trainer.task.name!r} has no test set: its networks are trained and "
+                "saved, and get no test scores",
+                soft_wrap=True,
+                markup=False,
+                highlight=False,
+            )
         _train(trainer, jobs, config.workers, console)
-        test = trainer.task.open_test()  # the one place in nas-gym that does
-        opened = int(read_retrained(run).get("test_openings", 0)) + 1
-        if opened > 1:
+        test = trainer.task.open_test() if sealed else None  # the one place in nas-gym that does
+        opened += sealed
+        if sealed and opened > 1:
             console.print(
                 f"note: the test set of this run is opened for the {_ordinal(opened)} time; "
                 "the first result is the one to publish",
@@ -94,7 +110,7 @@ def retrain(config: RetrainConfig, console: Console) -> list[dict[str, Any]]:
             for rank, child in enumerate(chosen, 1)
         ]
         value = {"test_openings": opened, "recipe": trainer.recipe.to_dict(), "children": rows}
-        write_text(run.path / "retrained.json", json.dumps(value, indent=2) + "\n")
+        write_json(run.path / RETRAINED, value)
         write_results(run, evaluations)
     finally:
         run.close()
@@ -102,24 +118,33 @@ def retrain(config: RetrainConfig, console: Console) -> list[dict[str, Any]]:
 
 
 def summarise(rows: Sequence[dict[str, Any]], console: Console) -> None:
-    """Print the test results and how to load the winner."""
-    table = Table(title="Retrained on train + validation, scored on the test set")
-    for name in ("rank", "val. accuracy", "test top-1", "test top-5", "parameters"):
+    """Print the test results, where there are any, and how to load the winner."""
+    tested = "test_top1" in rows[0]
+    table = Table(
+        title="Retrained on train + validation"
+        + (", scored on the test set" if tested else " (there is no test set)")
+    )
+    columns = ["rank", "val. accuracy", *(["test top-1", "test top-5"] if tested else [])]
+    for name in (*columns, "parameters", "multiply-adds"):
         table.add_column(name, justify="right")
-    table.add_column("multiply-adds", justify="right")
     table.add_column("architecture", overflow="fold")
     for row in rows:
+        scores = [
+            _spread(row[f"test_{name}_mean"], row[f"test_{name}_sd"])
+            for name in ("top1", "top5")
+            if tested
+        ]
         table.add_row(
             str(row["rank"]),
             f"{row['val_accuracy']:.2%}",
-            _spread(row["test_top1_mean"], row["test_top1_sd"]),
-            _spread(row["test_top5_mean"], row["test_top5_sd"]),
+            *scores,
             f"{row['params']:,}",
             f"{row['macs']:,}",
             row["architecture"],
         )
     console.print(table)
-    console.print(f"mean and sd over {rows[0]['seeds']} seeds; val. accuracy is the search's")
+    if tested:
+        console.print(f"mean and sd over {rows[0]['seeds']} seeds; val. accuracy is the search's")
     console.print(f"weights, recipe and picture in {Path(rows[0]['folder'])}", soft_wrap=True)
     console.print("load it again:", highlight=False)
     lines = (
@@ -133,15 +158,26 @@ def summarise(rows: Sequence[dict[str, Any]], console: Console) -> None:
 
 def _trainer(run: RunDirectory, config: RetrainConfig) -> Trainer:
     """The search's trainer, on all data that is not sealed and without the search's limits."""
-    data_dir = config.data_dir or run.config["data_dir"]
-    env = gym.make(run.config["env"], data_dir=data_dir, **run.config["env_options"])
+    options = {"data_dir": run.config["data_dir"], **run.config["env_options"]}
+    if config.data_dir is not None:
+        options["data_dir"] = config.data_dir
+    if config.task is not None:
+        options["task"] = moved(options.get("task"), config.task)
+    try:
+        check_env_id(run.config["env"])
+        env = gym.make(run.config["env"], **options)
+    except ValueError as error:
+        raise RunError(str(error)) from error
     trainer: Trainer | None = env.unwrapped.trainer  # type: ignore[attr-defined]
     env.close()
     if trainer is None:
         raise RunError(f"{run.config['env']} answers from a table: there is nothing to train")
     before = run.config["context"]["data"]
     if trainer.task.fingerprint != before:
-        raise RunError(f"the data of {trainer.task.name!r} is not the one that the run searched on")
+        raise RunError(
+            f"the data of {trainer.task.name!r} is not the one that the run searched on: name "
+            "where that is now with --task or --data-dir"
+        )
     recipe = replace(
         trainer.recipe,
         epochs=config.epochs or EPOCH_FACTOR * trainer.recipe.epochs,
@@ -157,7 +193,7 @@ def _trainer(run: RunDirectory, config: RetrainConfig) -> Trainer:
 def _train(
     trainer: Trainer, jobs: list[tuple[Path, Evaluation, int]], workers: int, console: Console
 ) -> None:
-    todo = [job for job in jobs if not _done(job[0], trainer)]
+    todo = [job for job in jobs if not _done(*job, trainer)]
     if len(todo) < len(jobs):
         console.print(f"{len(jobs) - len(todo)} of {len(jobs)} trainings are saved already")
     if not todo:
@@ -192,20 +228,28 @@ def _train(
         pool.close()
 
 
-def _done(folder: Path, trainer: Trainer) -> bool:
-    """Whether this training is saved, whole, and by the same recipe."""
-    try:
-        description = json.loads((folder / DESCRIPTION).read_text())
-        load_child(folder)
-    except (OSError, ValueError):
+def _done(folder: Path, child: Evaluation, seed: int, trainer: Trainer) -> bool:
+    """Whether this training is saved, and by the same recipe.
+
+    Raises:
+        RunError: It is saved, and not whole.
+    """
+    if not (folder / DESCRIPTION).is_file():  # it is written last
         return False
+    try:
+        load_child(folder)
+        description = json.loads((folder / DESCRIPTION).read_bytes())
+        saved = description["architecture"], description["seed"]
+        if saved != (json.loads(child.architecture.to_json()), seed):
+            raise ValueError(f"{folder} holds another training than its name says")
+    except (ValueError, KeyError) as error:
+        raise RunError(f"{error}; delete {folder} to train it again") from error
     return bool(description.get("recipe") == trainer.recipe.to_dict())
 
 
 def _row(
-    rank: int, child: Evaluation, folders: list[Path], test: Split, trainer: Trainer
+    rank: int, child: Evaluation, folders: list[Path], test: Split | None, trainer: Trainer
 ) -> dict[str, Any]:
-    scores = [_test(folder, test, trainer.device) for folder in folders]
     picture = draw_network(
         trainer.space.name,
         child.architecture.layers,
@@ -213,20 +257,27 @@ def _row(
         trainer.task.num_classes,
     )
     write_text(folders[0].parent / "network.svg", picture)
-    top1, top5 = [s.top1 for s in scores], [s.top5 for s in scores if s.top5 is not None]
     return {
         "rank": rank,
         "architecture": " | ".join(map(format_layer, child.architecture.layers)),
         "folder": str(folders[0].parent),
         "val_accuracy": child.val_accuracy,
+        **({} if test is None else _test_scores(folders, test, trainer.device)),
+        "seeds": len(folders),
+        "params": child.params,
+        "macs": child.macs,
+    }
+
+
+def _test_scores(folders: list[Path], test: Split, device: str) -> dict[str, Any]:
+    scores = [_test(folder, test, device) for folder in folders]
+    top1, top5 = [s.top1 for s in scores], [s.top5 for s in scores if s.top5 is not None]
+    return {
         "test_top1": top1,
         "test_top1_mean": statistics.fmean(top1),
         "test_top1_sd": statistics.stdev(top1) if len(top1) > 1 else None,
         "test_top5_mean": statistics.fmean(top5) if top5 else None,
         "test_top5_sd": statistics.stdev(top5) if len(top5) > 1 else None,
-        "seeds": len(folders),
-        "params": child.params,
-        "macs": child.macs,
     }
 
 

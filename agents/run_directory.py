@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import fcntl
-import json
-import os
+import re
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from agents.places import lasting
+from nas_gym._files import read_json, user_path, write_json
 from nas_gym.evaluation import Evaluation
 from nas_gym.store import Store
 
 CONFIG, STORE = "config.json", "store.sqlite"
 
-# What may differ when a run is resumed: it changes how long a run goes on or how fast it is,
-# never what it asks for.
-FREE = ("budget", "workers", "data_dir", "versions", "run")
+# What may differ when a run is resumed: it changes how long a run goes on, how fast it is or where
+# things lie, never what it asks for.
+FREE = ("budget", "workers", "data_dir", "store", "versions", "run")
+
+# What a kill can leave of a run or a comparison before its configuration is written.
+BEGUN = re.compile(
+    r"(\.comparison)?\.lock|(config|comparison)\.json\.(.*\.)?partial|agent\.csv|tensorboard|"
+    r"store\.sqlite(\.lock|-wal|-shm|-journal)?"
+)
 
 
 class RunError(Exception):
@@ -35,7 +42,7 @@ class RunDirectory:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = user_path(path)
         self.config: dict[str, Any] = {}
         self._lock: Any = None
 
@@ -65,7 +72,7 @@ class RunDirectory:
             RunError: The folder cannot be written, is in use, holds something else, or holds a
                 run of another configuration.
         """
-        self._refuse_strangers()
+        refuse_strangers(self.path, CONFIG, "run")
         self.lock()
         try:
             return self._enter(config)
@@ -98,18 +105,21 @@ class RunDirectory:
     @property
     def store_path(self) -> Path:
         """The store that this run's evaluations are in."""
-        shared = self.config.get("store")
-        return Path(shared) if shared else self.path / STORE
+        return self._place(self.config)
 
     def evaluations(self) -> list[Evaluation]:
         """Every answered proposal so far, repeats included, in order.
 
         Raises:
-            RunError: The store is gone.
+            RunError: The store is not the one that the run began with.
+            StoreError: It is missing or damaged.
         """
-        if not self.store_path.is_file():
-            raise RunError(f"the store {self.store_path} of the run {self.path} is missing")
-        with Store(self.store_path) as store:
+        with Store(self.store_path, must_exist=True) as store:
+            if not store.knows(self.run):
+                raise RunError(
+                    f"the store {self.store_path} is not the one that {self.path} began with: it "
+                    "does not know this run"
+                )
             return store.run(self.run)
 
     def close(self) -> None:
@@ -117,16 +127,6 @@ class RunDirectory:
         if self._lock is not None:
             self._lock.close()
             self._lock = None
-
-    def _refuse_strangers(self) -> None:
-        """Leave a folder alone that holds somebody's other files."""
-        if self.path.is_dir() and not (self.path / CONFIG).is_file():
-            strangers = sorted(p.name for p in self.path.iterdir() if p.name != ".lock")
-            if strangers:
-                raise RunError(
-                    f"{self.path} holds other files ({strangers[0]}, ...) and no run: name a new "
-                    "or empty folder"
-                )
 
     def _enter(self, config: Mapping[str, Any]) -> bool:
         """Write the configuration, or compare it with the one that is there."""
@@ -136,51 +136,79 @@ class RunDirectory:
             self._compare(config)
             self.config |= config
         else:
-            self.config = {**config, "run": uuid.uuid4().hex}
-        self._write_config()
+            self._begin(config)
+        write_json(self.path / CONFIG, self.config)
         return resumed
 
+    def _begin(self, config: Mapping[str, Any]) -> None:
+        """Make the store, which is there before the configuration is: a run always has one."""
+        own = self.path / STORE
+        if own.is_file():
+            with Store(own) as left:
+                if len(left):
+                    raise RunError(
+                        f"{own} holds {len(left)} children of a run whose {CONFIG} is missing: "
+                        "restore it, or name a new folder (the store can be shared with --store)"
+                    )
+        self.config = {**config, "run": uuid.uuid4().hex}
+        with Store(self.store_path) as store:
+            store.begin(self.run)
+
+    def _place(self, config: Mapping[str, Any]) -> Path:
+        shared = config.get("store")
+        return Path(shared) if shared else self.path / STORE
+
     def _compare(self, config: Mapping[str, Any]) -> None:
-        before, now = _flat(self.config), _flat(config)
+        before, now = _identity(self.config), _identity(config)
         names = [
-            name
-            for name in sorted(before.keys() | now.keys())
-            if name.split(".")[0] not in FREE and before.get(name) != now.get(name)
+            name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)
         ]
-        # What an option led to says it better than the option.
-        told = [name for name in names if not name.startswith("env_options.")] or names
-        if told:
-            differences = [
-                f"{name.removeprefix('context.')} was {before.get(name)!r} and is now "
-                f"{now.get(name)!r}"
-                for name in told
-            ]
+        differences = [
+            f"{name.removeprefix('context.')} was {before.get(name)!r} and is now {now.get(name)!r}"
+            for name in names
+        ]
+        stores = self.config.get("store"), config.get("store")
+        if stores[0] != stores[1] and not self._moved_to(self._place(config)):
+            differences.append(f"store was {stores[0]!r} and is now {stores[1]!r}")
+        if differences:
             raise RunError(
                 f"{self.path} holds a run of another configuration: {'; '.join(differences)} "
                 "(resume it with the same options, or name another --out)"
             )
 
+    def _moved_to(self, place: Path) -> bool:
+        """Whether a store at another place is the one that this run began with."""
+        if not place.is_file():
+            return False
+        with Store(place, must_exist=True) as store:
+            return store.knows(self.run)
+
     def _read_config(self) -> dict[str, Any]:
         try:
-            config = json.loads((self.path / CONFIG).read_text())
-            if not isinstance(config["run"], str):
-                raise TypeError
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise RunError(f"{self.path / CONFIG} is damaged") from error
-        return dict(config)
-
-    def _write_config(self) -> None:
-        write_text(self.path / CONFIG, json.dumps(self.config, indent=2) + "\n")
+            return read_json(self.path / CONFIG)
+        except ValueError as error:
+            raise RunError(str(error)) from error
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a whole file or nothing."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+def refuse_strangers(path: Path, config: str, kind: str) -> None:
+    """Leave a folder alone that holds somebody's other files.
+
+    Raises:
+        RunError: It does, and no file ``config`` of ours.
+    """
+    if path.is_dir() and not (path / config).is_file():
+        strangers = sorted(one.name for one in path.iterdir() if not BEGUN.fullmatch(one.name))
+        if strangers:
+            raise RunError(
+                f"{path} holds other files ({strangers[0]}, ...) and no {kind}: name a new or "
+                "empty folder"
+            )
+
+
+def _identity(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What makes a run the same run."""
+    kept = {name: value for name, value in config.items() if name not in FREE}
+    return _flat(kept | {"env_options": lasting(config["env_options"])})
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -19,7 +19,7 @@ class ScalarLog:
     """
 
     def __init__(self, folder: Path, tensorboard: bool | None = None) -> None:
-        self._file = (folder / "agent.csv").open("w", newline="")
+        self._file = (folder / "agent.csv").open("w", newline="", encoding="utf-8")
         self._rows = csv.writer(self._file)
         self._names: list[str] = []
         self._events: Any = None

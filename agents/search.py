@@ -8,6 +8,7 @@ import platform
 import shlex
 import signal
 import threading
+from collections.abc import Sized
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from rich.table import Table
 import nas_gym
 from agents import AGENTS
 from agents.episodes import ledger, spending
+from agents.places import absolute, absolute_path
 from agents.program import program
 from agents.progress import Progress
 from agents.report import anytime, top
@@ -73,12 +75,12 @@ class SearchConfig:
             "env": self.env,
             "agent": self.agent,
             "seed": self.seed,
-            "env_options": self.env_options,
+            "env_options": absolute(self.env_options),
             "agent_options": self.agent_options,
             "budget": self.budget,
             "workers": self.workers,
-            "data_dir": self.data_dir,
-            "store": self.store,
+            "data_dir": absolute_path(self.data_dir),
+            "store": absolute_path(self.store),
             "versions": {
                 "nas_gym": nas_gym.__version__,
                 "torch": torch.__version__,
@@ -155,6 +157,7 @@ def search(config: SearchConfig, console: Console) -> list[Evaluation]:
     resumed = run.create_or_resume({**config.record(), "context": context})
     env = logger = None
     try:
+        known = anytime(run.evaluations()) if resumed else None  # before anything is written
         with sigterm_raises():
             env = make_env(config, num_envs, run, trained)
             logger = ScalarLog(run.path)
@@ -162,7 +165,7 @@ def search(config: SearchConfig, console: Console) -> list[Evaluation]:
             if "logger" in inspect.signature(agent_class).parameters:
                 options["logger"] = logger
             agent = agent_class(env, seed=config.seed, **options)
-            _announce(config, run, resumed, console)
+            _announce(config, known, console)
             with Progress(console, config.budget) as progress:
                 ledger(env).watchers.append(progress.update)
                 with spending(env, config.budget):  # stops an agent that does not stop itself
@@ -236,11 +239,10 @@ def summarise(config: SearchConfig, evaluations: list[Evaluation], console: Cons
         console.print(f"next           {retrain}", soft_wrap=True)
 
 
-def _announce(config: SearchConfig, run: RunDirectory, resumed: bool, console: Console) -> None:
+def _announce(config: SearchConfig, known: Sized | None, console: Console) -> None:
     state = "new run"
-    if resumed:
-        known = len(anytime(run.evaluations()))
-        state = f"resumed, {known} distinct children on record are replayed"
+    if known is not None:
+        state = f"resumed, {len(known)} distinct children on record are replayed"
     console.print(
         f"{config.agent} on {config.env}, seed {config.seed}, budget {config.budget}, "
         f"{config.workers} workers: {state}",

@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from nas_gym._files import user_path
+
 
 def save_plain(path: str | Path, state: dict[str, Any]) -> None:
     """Write tensors and plain values; an older file stays whole until the new one is.
@@ -16,7 +18,8 @@ def save_plain(path: str | Path, state: dict[str, Any]) -> None:
         path: The file.
         state: Strings, numbers, tensors, and lists and dicts of them.
     """
-    partial = Path(f"{path}.partial")
+    path = user_path(path)
+    partial = path.with_name(path.name + ".partial")
     with partial.open("wb") as file:
         torch.save(state, file)
         file.flush()
@@ -30,6 +33,7 @@ def load_plain(path: str | Path) -> dict[str, Any]:
     Raises:
         ValueError: The file is missing, damaged, or holds more than tensors and plain values.
     """
+    path = user_path(path)
     try:
         state = torch.load(path, weights_only=True)
     except Exception as error:  # torch raises many kinds for damaged or foreign files

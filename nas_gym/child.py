@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nas_gym._files import user_path, write_text
 from nas_gym._resolve import require_trust
 from nas_gym.isolation import isolated
 from nas_gym.own_code import own_code
@@ -66,6 +67,7 @@ def save_child(
         **facts: JSON values to keep beside it: recipe, seed, scores, ...
     """
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / DESCRIPTION).unlink(missing_ok=True)  # it says that the weights beside it are whole
     model = Normalized(network, *statistics).to("cpu")
     partial = folder / (WEIGHTS + ".partial")
     torch.save(model.state_dict(), partial)
@@ -78,9 +80,7 @@ def save_child(
         **own_code(search_space=space),
         **facts,
     }
-    partial = folder / (DESCRIPTION + ".partial")
-    partial.write_text(json.dumps(description, indent=2) + "\n")
-    os.replace(partial, folder / DESCRIPTION)
+    write_text(folder / DESCRIPTION, json.dumps(description, indent=2) + "\n")
 
 
 def load_child(
@@ -103,10 +103,10 @@ def load_child(
         ValueError: Files are missing, or the weights are not the ones that were written, or the
             file names a module that is not trusted.
     """
-    folder = Path(folder)
+    folder = user_path(folder)
     file = folder / DESCRIPTION
     try:
-        description = json.loads(file.read_text())
+        description = json.loads(file.read_bytes())
         weights = (folder / WEIGHTS).read_bytes()
         digest, options = description["weights_sha256"], dict(description["search_space"])
         architecture = Architecture.from_json(json.dumps(description["architecture"]))

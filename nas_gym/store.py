@@ -2,13 +2,17 @@
 
 Every evaluation is committed and synced the moment it ends, so what was paid for survives any
 kill. Nothing marks a child as running: what is not here is not done.
+
+What was written is what is read: every row has a checksum, and the lock file beside the store says
+how many rows there were, so that a store that lost some of them is refused and not taken for a
+younger one.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
+import math
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,17 +20,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
+from nas_gym import _lock
+from nas_gym._files import on_network as _on_network
+from nas_gym._files import user_path
 from nas_gym.evaluation import Evaluation
 from nas_gym.search_spaces.base import Architecture
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 APPLICATION_ID = 0x6E617367  # "nasg"
 
 SCHEMA = """
 CREATE TABLE evaluation (
     key TEXT PRIMARY KEY,          -- sha256 of architecture, context and seed
     architecture TEXT NOT NULL,    -- JSON
-    context TEXT NOT NULL,         -- JSON: task, data, search space, recipe, device
+    context TEXT NOT NULL,         -- JSON: data, search space, recipe, device
     seed INTEGER NOT NULL,
     status TEXT NOT NULL,
     val_accuracy REAL NOT NULL,
@@ -37,17 +44,20 @@ CREATE TABLE evaluation (
     seconds REAL NOT NULL,
     epochs INTEGER NOT NULL,
     detail TEXT NOT NULL,
-    created REAL NOT NULL          -- seconds since 1970
+    created REAL NOT NULL,         -- seconds since 1970
+    sha256 TEXT NOT NULL           -- of all of the above
+) STRICT;
+CREATE TABLE run (
+    name TEXT PRIMARY KEY
 ) STRICT;
 CREATE TABLE proposal (
     run TEXT NOT NULL,
     number INTEGER NOT NULL,       -- from 0, in the order in which the run asked
     key TEXT NOT NULL,
+    sha256 TEXT NOT NULL,          -- of all of the above
     PRIMARY KEY (run, number)
 ) STRICT;
 """
-
-NETWORK_FILE_SYSTEMS = ("nfs", "cifs", "smb", "fuse.sshfs", "lustre", "gpfs", "beegfs", "9p")
 
 
 class StoreError(Exception):
@@ -72,31 +82,35 @@ class Store:
     same moment (sqlite.org/wal.html, section 11).
 
     Args:
-        path: The file; made if it is missing.
+        path: The file; made if it is missing, unless it must exist.
+        must_exist: Whether a store is expected there.
 
     Raises:
-        StoreError: It cannot be opened, is no store, is damaged, or is of a newer release.
+        StoreError: It cannot be opened, is no store, is damaged, is of another release, or another
+            process does not let go of it.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | Path, *, must_exist: bool = False) -> None:
+        self.path = user_path(path)
+        if must_exist and not self.path.is_file():
+            raise StoreError(f"the store {self.path} is missing")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock_file = self.path.with_name(self.path.name + ".lock").open("a")
+            self._lock = _lock.Lock(self.path.with_name(self.path.name + ".lock"))
         except OSError as error:
             raise StoreError(f"cannot write the store {self.path}: {error.strerror}") from error
         try:
-            with self._locked():
-                self._database = self._open()
+            with self._reported(), self._locked() as seconds:
+                self._database = self._open(seconds, must_exist)
         except BaseException:
-            self._lock_file.close()
+            self._lock.close()
             raise
 
     def get(self, key: str) -> Evaluation | None:
         """The evaluation of this key, marked as recalled; None if there is none."""
         with self._reported():
             row = self._database.execute(f"{_SELECT} WHERE key = ?", (key,)).fetchone()
-        return None if row is None else _read(row)
+        return None if row is None else self._read(row)
 
     def put(self, key: str, context: Mapping[str, Any], evaluation: Evaluation) -> Evaluation:
         """Record one evaluation, durably; if the key is there already, that one stays.
@@ -104,17 +118,25 @@ class Store:
         Returns:
             What the store holds for the key now.
         """
-        e = evaluation
-        row: list[Any] = [key, e.architecture.to_json(), json.dumps(context, sort_keys=True)]
-        row += [e.seed, e.status, e.val_accuracy, e.val_top5, e.val_loss, e.params, e.macs]
-        row += [e.seconds, e.epochs, e.detail, time.time()]
+        row = _row(key, context, evaluation)
         with self._transaction():
             written = self._database.execute(
-                "INSERT INTO evaluation VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?) "
+                "INSERT INTO evaluation VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) "
                 "ON CONFLICT (key) DO NOTHING",
-                row,
+                (*row, _digest(row)),
             ).rowcount
         return evaluation if written else self.get(key) or evaluation
+
+    def begin(self, run: str) -> None:
+        """Record that ``run`` keeps its evaluations here."""
+        with self._transaction():
+            self._database.execute("INSERT INTO run VALUES (?) ON CONFLICT DO NOTHING", (run,))
+
+    def knows(self, run: str) -> bool:
+        """Whether `begin` has been called for a run."""
+        with self._reported():
+            query = "SELECT count(*) FROM run WHERE name = ?"
+            return bool(self._database.execute(query, (run,)).fetchone()[0])
 
     def propose(self, run: str, first: int, keys: Sequence[str]) -> None:
         """Record that ``run`` asks for these keys as its proposals ``first``, ``first + 1``, ...
@@ -127,13 +149,14 @@ class Store:
         with self._transaction():
             for number, key in enumerate(keys, first):
                 self._database.execute(
-                    "INSERT INTO proposal VALUES (?,?,?) ON CONFLICT DO NOTHING",
-                    (run, number, key),
+                    "INSERT INTO proposal VALUES (?,?,?,?) ON CONFLICT DO NOTHING",
+                    (run, number, key, _digest([run, number, key])),
                 )
-                (before,) = self._database.execute(
-                    "SELECT key FROM proposal WHERE run = ? AND number = ?", (run, number)
+                before, digest = self._database.execute(
+                    "SELECT key, sha256 FROM proposal WHERE run = ? AND number = ?", (run, number)
                 ).fetchone()
                 if before != key:
+                    self._check([run, number, before], digest)
                     raise ReplayError(
                         f"this run cannot be resumed: its proposal {number + 1} differs from the "
                         "one on record, so its code, libraries or machine have changed; start a "
@@ -141,12 +164,25 @@ class Store:
                     )
 
     def run(self, run: str) -> list[Evaluation]:
-        """Every answered proposal of a run, repeats included, in the order they were asked."""
+        """Every answered proposal of a run, repeats included, in the order they were asked.
+
+        Raises:
+            StoreError: Proposals are damaged or missing.
+        """
         with self._reported():
-            rows = self._database.execute(
-                f"{_SELECT} JOIN proposal USING (key) WHERE run = ? ORDER BY number", (run,)
+            proposals = self._database.execute(
+                "SELECT run, number, key, sha256 FROM proposal WHERE run = ? ORDER BY number",
+                (run,),
             ).fetchall()
-        return [_read(row) for row in rows]
+            rows = self._database.execute(
+                f"{_SELECT} WHERE key IN (SELECT key FROM proposal WHERE run = ?)", (run,)
+            )
+            answers = {row[0]: self._read(row) for row in rows}
+        for number, (*values, digest) in enumerate(proposals):
+            if values[1] != number:
+                raise StoreError(f"the store {self.path} is damaged: proposals of a run are gone")
+            self._check(values, digest)
+        return [answers[key] for _, _, key, _ in proposals if key in answers]
 
     def __len__(self) -> int:
         with self._reported():
@@ -154,10 +190,10 @@ class Store:
 
     def close(self) -> None:
         """Close the file; closing twice is fine."""
-        if not self._lock_file.closed:
+        if not self._lock.closed:
             with self._locked():
                 self._database.close()
-            self._lock_file.close()
+            self._lock.close()
 
     def __enter__(self) -> Self:
         return self
@@ -165,104 +201,138 @@ class Store:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _open(self) -> sqlite3.Connection:
-        with self._reported():
-            database = sqlite3.connect(self.path, timeout=30, isolation_level=None)
-            try:
-                self._prepare(database)
-            except BaseException:
-                database.close()
-                raise
+    def _open(self, seconds: float, must_exist: bool) -> sqlite3.Connection:
+        database = sqlite3.connect(self.path, timeout=seconds, isolation_level=None)
+        try:
+            self._prepare(database, must_exist)
+        except BaseException:
+            database.close()
+            raise
         return database
 
-    def _prepare(self, database: sqlite3.Connection) -> None:
+    def _prepare(self, database: sqlite3.Connection, must_exist: bool) -> None:
         ((application,),) = database.execute("PRAGMA application_id")
         ((version,),) = database.execute("PRAGMA user_version")
         ((tables,),) = database.execute("SELECT count(*) FROM sqlite_master")
+        written = self._lock.number  # of rows; it may be late, never early
+        if not tables and (written or must_exist):
+            raise StoreError(f"the store {self.path} is empty, and was not: {self._restore}")
         if tables and application != APPLICATION_ID:
             raise StoreError(f"{self.path} is a SQLite file, but no nas-gym store")
-        if version > SCHEMA_VERSION:
+        if not tables and self.path.stat().st_size:
+            raise StoreError(f"{self.path} is no nas-gym store, or a damaged one")
+        if tables and version > SCHEMA_VERSION:
             raise StoreError(
                 f"the store {self.path} is of version {version}, this release of nas-gym reads "
-                f"up to {SCHEMA_VERSION}: update nas-gym"
+                f"version {SCHEMA_VERSION}: update nas-gym"
             )
-        # A write-ahead log needs shared memory, which a network file system does not give.
-        mode = "DELETE" if _on_network(self.path) else "WAL"
-        database.execute(f"PRAGMA journal_mode = {mode}")
+        if tables and version < SCHEMA_VERSION:
+            raise StoreError(
+                f"the store {self.path} is of an older release of nas-gym (version {version}, not "
+                f"{SCHEMA_VERSION}): start a new one"
+            )
         database.execute("PRAGMA synchronous = FULL")
-        if not tables:
+        if not tables:  # before there is a log, so that the file itself says what it is
             database.executescript(
                 f"BEGIN; {SCHEMA} PRAGMA application_id = {APPLICATION_ID}; "
                 f"PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
             )
-        ((state,),) = database.execute("PRAGMA quick_check(1)")
+        # A write-ahead log needs shared memory, which a network file system does not give.
+        mode = "DELETE" if _on_network(self.path) else "WAL"
+        database.execute(f"PRAGMA journal_mode = {mode}")
+        ((state,),) = database.execute("PRAGMA integrity_check(1)")
         if state != "ok":
             raise StoreError(f"the store {self.path} is damaged: {' '.join(state.split())}")
+        ((rows,),) = database.execute(_COUNT)
+        if rows < written:
+            raise StoreError(
+                f"the store {self.path} has lost {written - rows} of its {written} rows: "
+                f"{self._restore}"
+            )
+        self._lock.number = rows
+
+    @property
+    def _restore(self) -> str:
+        return f"restore it, or delete {self._lock.path} to go on with what is left"
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        with self._reported(), self._locked():
-            self._database.execute("BEGIN IMMEDIATE")
+        with self._reported(), self._locked() as seconds:
+            database = self._database
+            database.execute(f"PRAGMA busy_timeout = {round(1000 * seconds)}")
+            database.execute("BEGIN IMMEDIATE")
+            database.execute(f"PRAGMA busy_timeout = {round(1000 * _lock.WAIT)}")
+            before = database.total_changes
             try:
                 yield
             except BaseException:
-                self._database.execute("ROLLBACK")
+                if database.in_transaction:
+                    database.execute("ROLLBACK")
                 raise
-            self._database.execute("COMMIT")
+            database.execute("COMMIT")
+            self._lock.number += database.total_changes - before
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
-        if self._lock_file.closed:
+    def _locked(self) -> Iterator[float]:
+        """Alone with the store; gives the seconds that are left to wait for SQLite's own lock."""
+        if self._lock.closed:
             raise StoreError(f"the store {self.path} is closed")
-        fcntl.flock(self._lock_file, fcntl.LOCK_EX)
         try:
-            yield
-        finally:
-            fcntl.flock(self._lock_file, fcntl.LOCK_UN)
+            with self._lock.held() as seconds:
+                yield seconds
+        except TimeoutError as error:
+            raise StoreError(f"the store {self.path} is in use: {error}") from error
+
+    def _read(self, row: tuple[Any, ...]) -> Evaluation:
+        *values, digest = row
+        self._check(values, digest)
+        _, architecture, _, seed, status, accuracy, top5, loss, params, macs, *rest = values
+        seconds, epochs, detail, _ = rest
+        return Evaluation(
+            Architecture.from_json(architecture),
+            status,
+            accuracy,
+            top5,
+            loss,
+            params,
+            macs,
+            seconds,
+            epochs,
+            seed,
+            "recalled",
+            detail,
+        )
+
+    def _check(self, values: Sequence[Any], digest: str) -> None:
+        if _digest(values) != digest:
+            raise StoreError(f"the store {self.path} is damaged: a row is not as it was written")
 
     @contextmanager
     def _reported(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, OSError) as error:
             raise StoreError(f"the store {self.path} cannot be used: {error}") from error
 
 
-_SELECT = (
-    "SELECT architecture, status, val_accuracy, val_top5, val_loss, params, macs, seconds, "
-    "epochs, seed, detail FROM evaluation"
+_SELECT = "SELECT * FROM evaluation"
+_COUNT = (
+    "SELECT (SELECT count(*) FROM evaluation) + (SELECT count(*) FROM proposal) + "
+    "(SELECT count(*) FROM run)"
 )
 
 
-def _read(row: tuple[Any, ...]) -> Evaluation:
-    architecture, status, accuracy, top5, loss, params, macs, seconds, epochs, seed, detail = row
-    return Evaluation(
-        Architecture.from_json(architecture),
-        status,
-        accuracy,
-        top5,
-        loss,
-        params,
-        macs,
-        seconds,
-        epochs,
-        seed,
-        "recalled",
-        detail,
-    )
+def _row(key: str, context: Mapping[str, Any], evaluation: Evaluation) -> list[Any]:
+    """The values of one evaluation, of the types that SQLite gives back."""
+    e = evaluation
+
+    def real(value: float | None) -> float | None:
+        return None if value is None or math.isnan(value) else float(value)
+
+    row: list[Any] = [key, e.architecture.to_json(), json.dumps(context, sort_keys=True)]
+    row += [e.seed, e.status, real(e.val_accuracy), real(e.val_top5), real(e.val_loss)]
+    return [*row, e.params, e.macs, real(e.seconds), e.epochs, e.detail, time.time()]
 
 
-def _on_network(path: Path) -> bool:
-    """Whether the file lies on a network file system, by the mount that holds it."""
-    try:
-        mounts = Path("/proc/self/mountinfo").read_text().splitlines()
-    except OSError:
-        return False
-    real = path.resolve()
-    best, kind = "", ""
-    for line in mounts:
-        left, _, right = line.partition(" - ")
-        point = left.split()[4]
-        if real.is_relative_to(point) and len(point) >= len(best):
-            best, kind = point, right.split()[0]
-    return kind.startswith(NETWORK_FILE_SYSTEMS)
+def _digest(values: Sequence[Any]) -> str:
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()

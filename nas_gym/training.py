@@ -83,7 +83,6 @@ class Trainer:
     def context(self) -> dict[str, Any]:
         """What a result depends on beside the architecture and the seed, as JSON."""
         return {
-            "task": self.task.name,
             "data": self.task.fingerprint,
             "search_space": self.space.describe(),
             "recipe": self.recipe.to_dict(),

@@ -449,7 +449,8 @@ class TestFiles:
 
 class TestDirectory:
     def test_what_a_comparison_holds_grows_and_does_not_change(self, tmp_path: Path) -> None:
-        e = Environment("m:x", {"dataset": "a"}, {"recipe": {"epochs": 1}}, True, {"task": "t"})
+        options = {"bonus": "a", "path": "here"}
+        e = Environment("m:x", options, {"recipe": {"epochs": 1}}, True, {"data": "t"})
         comparison = Comparison(tmp_path)
         comparison.join(Config(9, {"e": e}, ["a"], [0, 1], "data"))
         comparison.join(Config(9, {"e": e, "f": replace(e, id="n:x")}, ["b"], [1, 5]))
@@ -457,9 +458,8 @@ class TestDirectory:
         assert sorted(found.environments) == ["e", "f"]
         assert (found.agents, found.seeds, found.data_dir) == (["a", "b"], [0, 1, 5], "data")
         for other, words in (
-            (replace(e, context={"task": "u"}), "task of e was 't' and is now 'u'"),
-            (replace(e, options={"dataset": "b"}), "dataset of e was 'a' and is now 'b'"),
-            (replace(e, shared={}), "recipe.epochs of e was 1 and is now None"),
+            (replace(e, context={"data": "u"}), "data of e was 't' and is now 'u'"),
+            (replace(e, options={"bonus": "b"}), "bonus of e was 'a' and is now 'b'"),
         ):
             with pytest.raises(RunError, match=words):
                 comparison.join(Config(9, {"e": other}))
@@ -495,7 +495,7 @@ class TestRecorder:
             assert found == label
             assert environment.trained
             assert environment.shared.get("recipe") == options.get("recipe")
-            assert environment.context["task"] == "digits"
+            assert environment.context["data"]
 
     def test_the_time_of_training_is_not_the_agents(self, tmp_path: Path) -> None:
         import compare_helpers

@@ -23,6 +23,7 @@ from agents.compare.specs import Spec, parse_list
 from agents.compare.summary import summarise
 from agents.compare.tables import conclusion, interval, unit, value
 from agents.compare.trials import PERCENTS, checkpoints
+from agents.places import absolute_path
 from agents.run_directory import RunError
 from agents.search import SetupError, check_env_id, make_agent_class, sigterm_raises
 from nas_gym.evaluators.worker_pool import WorkerDied, WorkerPool
@@ -137,14 +138,19 @@ def _asked(config: CompareConfig, known: Config | None) -> Config:
     agents = [str(spec) for spec in parse_list(config.agents)]
     seeds: Sequence[int] = range(config.first_seed, config.first_seed + (config.seeds or SEEDS))
     specs = parse_list(config.environments)
-    budget, data_dir = config.budget or BUDGET, config.data_dir
+    budget, data_dir = config.budget or BUDGET, absolute_path(config.data_dir)
     if known is not None:
         agents = agents or list(known.agents)
         if config.seeds is None and (known.seeds or not agents):
             seeds = known.seeds
-        specs = specs or [Spec(one.id, one.options) for one in known.environments.values()]
         budget, data_dir = config.budget or known.budget, data_dir or known.data_dir
-    environments = dict(_probe(spec, config.recipe, data_dir, known) for spec in specs)
+    if known is not None and not specs:
+        environments = {
+            label: _made(Spec(one.id, one.options), config.recipe or one.recipe, data_dir)[1]
+            for label, one in known.environments.items()
+        }
+    else:
+        environments = dict(_probe(spec, config.recipe, data_dir, known) for spec in specs)
     if config.recipe and not any(one.trained for one in environments.values()):
         raise ValueError(
             f"{_sentence(config.recipe)}: recipes are for environments that train their children, "
@@ -156,12 +162,23 @@ def _asked(config: CompareConfig, known: Config | None) -> Config:
 def _probe(
     spec: Spec, recipe: Mapping[str, Any], data_dir: str | None, known: Config | None
 ) -> tuple[str, Environment]:
+    """The label of an environment and how to make it; the known one's where it is the same."""
+    label, found = _made(spec, recipe, data_dir)
+    before = {} if known is None else known.environments
+    candidates = [label] if label in before else list(before)
+    for name in candidates:
+        if before[name].recipe and not recipe:
+            found = _made(spec, before[name].recipe, data_dir)[1]
+        if name == label or before[name].same(found):
+            return name, found
+    return _made(spec, recipe, data_dir)
+
+
+def _made(spec: Spec, recipe: Mapping[str, Any], data_dir: str | None) -> tuple[str, Environment]:
     """The label of an environment and how to make it, from one that was made."""
     check_env_id(spec.name)
     arguments = {**spec.options} | ({"data_dir": data_dir} if data_dir else {})
     label, found = _described(spec, arguments)
-    if not recipe and known is not None and label in known.environments:
-        recipe = known.environments[label].shared.get("recipe", {})
     if recipe and found.trained:
         label, found = _described(spec, {**arguments, "recipe": dict(recipe)})
     return label, replace(found, id=spec.name)

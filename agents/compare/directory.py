@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from agents.run_directory import RunDirectory, RunError, write_text
+from agents.places import lasting
+from agents.run_directory import RunDirectory, RunError, refuse_strangers
+from nas_gym._files import read_json, user_path, write_json
+from nas_gym._lock import Lock
 
 CONFIG, LOCK, STORE = "comparison.json", ".comparison.lock", "store.sqlite"
 
@@ -38,6 +40,18 @@ class Environment:
         where = {} if data_dir is None else {"data_dir": data_dir}
         return {**where, **self.options, **self.shared}
 
+    @property
+    def recipe(self) -> Mapping[str, Any]:
+        """The changes to its recipe."""
+        recipe: Mapping[str, Any] = self.shared.get("recipe", {})
+        return recipe
+
+    def same(self, other: Environment) -> bool:
+        """Whether another one gives the same results, wherever its data lie."""
+        ids = {one.id.split(":")[-1] for one in (self, other)}
+        options = lasting(self.options), lasting(other.options)
+        return len(ids) == 1 and options[0] == options[1] and self.context == other.context
+
 
 @dataclass(frozen=True)
 class Config:
@@ -58,6 +72,13 @@ class Config:
     seeds: Sequence[int] = ()
     data_dir: str | None = None
 
+    def label_of(self, label: str, environment: Environment) -> str:
+        """The label that an environment has here, which is its own where it is new."""
+        if label in self.environments:
+            return label
+        known = [one for one, before in self.environments.items() if before.same(environment)]
+        return known[0] if known else label
+
 
 class Comparison:
     """The folder of a comparison.
@@ -67,12 +88,12 @@ class Comparison:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = user_path(path)
 
     @classmethod
     def is_one(cls, path: str | Path) -> bool:
         """Whether a folder holds a comparison."""
-        return (Path(path) / CONFIG).is_file()
+        return (user_path(path) / CONFIG).is_file()
 
     @property
     def store(self) -> Path:
@@ -87,13 +108,15 @@ class Comparison:
         """
         path = self.path / CONFIG
         try:
-            value = json.loads(path.read_text())
+            value = read_json(path)
             environments = {k: Environment(**v) for k, v in value.pop("environments").items()}
             return Config(environments=environments, **value)
         except FileNotFoundError as error:
             raise RunError(f"{self.path} is no comparison: it has no {CONFIG}") from error
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError) as error:
             raise RunError(f"{path} is damaged") from error
+        except ValueError as error:
+            raise RunError(str(error)) from error
 
     def join(self, config: Config) -> Config:
         """Add environments, agents and seeds; the folder is made if it is missing.
@@ -105,14 +128,14 @@ class Comparison:
             RunError: The folder cannot be written, holds something else, or holds a comparison
                 with another budget, or with other options of an environment.
         """
-        self._refuse_strangers()
+        refuse_strangers(self.path, CONFIG, "comparison")
         with self._locked():
             before = self.read() if self.is_one(self.path) else None
             if before is not None:
                 self._compare(before, config)
                 config = _united(before, config)
             if config != before:
-                write_text(self.path / CONFIG, json.dumps(asdict(config), indent=2) + "\n")
+                write_json(self.path / CONFIG, asdict(config))
         return config
 
     @contextmanager
@@ -122,7 +145,7 @@ class Comparison:
         Raises:
             RunError: One does, or the folder cannot be written or holds something else.
         """
-        self._refuse_strangers()
+        refuse_strangers(self.path, CONFIG, "comparison")
         folder = RunDirectory(self.path)
         folder.lock()
         try:
@@ -135,22 +158,16 @@ class Comparison:
         """A moment alone with ``comparison.json``."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            lock = (self.path / LOCK).open("a")
+            lock = Lock(self.path / LOCK)
         except OSError as error:
             raise RunError(f"cannot write the folder {self.path}: {error.strerror}") from error
-        with lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-
-    def _refuse_strangers(self) -> None:
-        if self.path.is_dir() and not self.is_one(self.path):
-            ours = (LOCK, ".lock", f"{CONFIG}.partial")
-            strangers = sorted(p.name for p in self.path.iterdir() if p.name not in ours)
-            if strangers:
-                raise RunError(
-                    f"{self.path} holds other files ({strangers[0]}, ...) and no comparison: name "
-                    "a new or empty folder"
-                )
+        try:
+            with lock.held():
+                yield
+        except TimeoutError as error:
+            raise RunError(str(error)) from error
+        finally:
+            lock.close()
 
     def _compare(self, before: Config, now: Config) -> None:
         told = []
@@ -158,10 +175,8 @@ class Comparison:
             told.append(f"budget was {before.budget} and is now {now.budget}")
         for label in before.environments.keys() & now.environments.keys():
             old, new = before.environments[label], now.environments[label]
-            # What an option led to says it better than the option.
-            told += _differences(label, old.context, new.context) or _differences(
-                label, {**old.options, **old.shared}, {**new.options, **new.shared}
-            )
+            told += _differences(label, old.context, new.context)
+            told += _differences(label, lasting(old.options), lasting(new.options))
         if told:
             raise RunError(
                 f"{self.path} holds a comparison under other conditions: {'; '.join(told)} (go on "
@@ -171,8 +186,9 @@ class Comparison:
 
 def _united(before: Config, now: Config) -> Config:
     environments = {**now.environments, **before.environments}
-    for label, new in now.environments.items():  # an id that names its module can be made anywhere
-        environments[label] = max(environments[label], new, key=lambda one: ":" in one.id)
+    for label, new in now.environments.items():  # its data may lie elsewhere now, and
+        ids = environments[label].id, new.id  # an id that names its module can be made anywhere
+        environments[label] = replace(new, id=max(ids, key=lambda one: ":" in one))
     return Config(
         budget=before.budget,
         environments=environments,

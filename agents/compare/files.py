@@ -2,26 +2,28 @@
 
 A run is one agent in one environment with one seed. Its record is two files, written when it ends:
 ``records/<environment>/<agent>/seed<k>.csv`` has a row for each distinct child in the order of
-their arrival, ``seed<k>.json`` says what the run was and how it ended. The JSON is written last,
-so a run without it has not ended.
+their arrival, ``seed<k>.json`` says what the run was and how it ended, and holds the checksums of
+both. The JSON is written last, so a run without it has not ended.
 """
 
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from agents.compare.specs import file_name
-from agents.run_directory import RunError, write_text
+from agents.run_directory import RunError
 from nas_gym import Architecture, Evaluation
+from nas_gym._files import read_json, user_path, write_json, write_text
 
 FOLDER = "records"
+ROWS_DIGEST = "rows_sha256"
 COLUMNS = (
     "index",  # distinct children so far, from 1
     "proposals",  # children asked for so far, repeats and the rest of a batch included
@@ -94,7 +96,7 @@ class Run:
 
     def path(self, out: str | Path, suffix: str) -> Path:
         """Its file in a comparison; the suffix is ``.csv`` or ``.json``."""
-        folder = Path(out) / FOLDER / file_name(self.env) / file_name(self.agent)
+        folder = user_path(out) / FOLDER / file_name(self.env) / file_name(self.agent)
         return folder / f"seed{self.seed}{suffix}"
 
 
@@ -108,14 +110,17 @@ class Record:
 
 def write_record(out: str | Path, record: Record) -> None:
     """Write the two files of a run."""
-    data, head = (record.run.path(out, suffix) for suffix in (".csv", ".json"))
-    head.unlink(missing_ok=True)  # a kill in between leaves a run that has not ended
-    write_rows(data, record.rows)
-    write_text(head, json.dumps(asdict(record.run), indent=2) + "\n")
+    write_rows(record.run.path(out, ".csv"), record.rows, asdict(record.run))
 
 
-def write_rows(path: Path, rows: Sequence[Row]) -> None:
-    """Write a row for every child, under `COLUMNS`."""
+def write_rows(path: Path, rows: Sequence[Row], head: Mapping[str, Any] | None = None) -> None:
+    """Write a row for every child, under `COLUMNS`, and a JSON file beside it.
+
+    Args:
+        path: The CSV file; its folder is made.
+        rows: What it holds.
+        head: What the JSON file says, beside the checksum of the rows.
+    """
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(COLUMNS)
@@ -125,50 +130,69 @@ def write_rows(path: Path, rows: Sequence[Row]) -> None:
         values += [e.val_accuracy, e.val_loss, e.params, e.macs, e.seconds]
         table.writerow([*values, row.agent_seconds, e.source, e.seed, e.detail])
     path.parent.mkdir(parents=True, exist_ok=True)
+    path.with_suffix(".json").unlink(missing_ok=True)  # a kill now leaves rows that do not count
     write_text(path, text.getvalue())
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    write_json(path.with_suffix(".json"), {**(head or {}), ROWS_DIGEST: digest})
 
 
 def read_run(out: str | Path, run: Run) -> Run | None:
     """How a run of this environment, agent and seed ended; None if it has not.
 
     Raises:
-        RunError: The file is damaged.
+        RunError: Its record is damaged.
     """
     path = run.path(out, ".json")
-    return _read_head(path) if path.is_file() else None
+    return _read_record(out, path).run if path.is_file() else None
 
 
 def read_records(out: str | Path) -> list[Record]:
     """Every run that has ended, by environment, agent and seed.
 
     Raises:
-        RunError: A file is damaged or missing.
+        RunError: A file is damaged, missing, or under the name of another one.
     """
-    heads = sorted((Path(out) / FOLDER).glob("*/*/seed*.json"))
-    records = [Record(_read_head(path), read_rows(path.with_suffix(".csv"))) for path in heads]
+    heads = sorted((user_path(out) / FOLDER).glob("*/*/seed*.json"))
+    records = [_read_record(out, path) for path in heads]
     return sorted(records, key=lambda one: (one.run.env, one.run.agent, one.run.seed))
 
 
-def read_rows(path: Path) -> tuple[Row, ...]:
-    """The rows of a file.
+def read_rows(path: Path) -> tuple[tuple[Row, ...], dict[str, Any]]:
+    """The rows of a CSV file, and what the JSON file beside it says.
 
     Raises:
-        RunError: It is missing or damaged.
+        RunError: One of them is missing or damaged.
     """
     try:
-        with path.open(newline="") as file:
-            return tuple(_read_row(row) for row in csv.DictReader(file, strict=True))
+        head = read_json(path.with_suffix(".json"))
     except FileNotFoundError as error:
-        raise RunError(f"{path} is missing") from error
+        raise RunError(f"{error.filename} is missing") from error
+    except ValueError as error:
+        raise RunError(str(error)) from error
+    try:
+        data = path.read_bytes()
+        if hashlib.sha256(data).hexdigest() != head.pop(ROWS_DIGEST):
+            raise RunError(f"{path} is damaged: its rows are not those that were written")
+        table = csv.DictReader(io.StringIO(data.decode(), newline=""), strict=True)
+        return tuple(_read_row(row) for row in table), head
+    except FileNotFoundError as error:
+        raise RunError(f"{error.filename} is missing") from error
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise RunError(f"{path} is damaged") from error
 
 
-def _read_head(path: Path) -> Run:
+def _read_record(out: str | Path, head: Path) -> Record:
+    rows, facts = read_rows(head.with_suffix(".csv"))
     try:
-        return Run(**json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError) as error:
-        raise RunError(f"{path} is damaged") from error
+        record = Record(Run(**facts), rows)
+    except TypeError as error:
+        raise RunError(f"{head} is damaged") from error
+    if record.run.path(out, ".json") != head:
+        raise RunError(
+            f"{head} is the record of another run: {record.run.agent} on {record.run.env}, seed "
+            f"{record.run.seed}"
+        )
+    return record
 
 
 def _read_row(row: dict[str, Any]) -> Row:

@@ -18,6 +18,7 @@ from agents.compare.runs import in_processes, make
 from agents.compare.specs import file_name
 from agents.episodes import ledger
 from nas_gym import Architecture, Evaluation
+from nas_gym._files import user_path
 from nas_gym.evaluation import rank
 
 FOLDER = "noise"
@@ -65,7 +66,7 @@ def measure_noise(
         rows = [
             Row(one, 0, 0.0) for job in jobs if (one := found.get((job.architecture, job.seed)))
         ]
-        write_rows(_path(comparison.path, label), rows)
+        write_rows(_path(comparison.path, label), rows, {"env": label})
 
 
 def incumbents(records: Sequence[Record]) -> list[Architecture]:
@@ -93,12 +94,15 @@ def noise_floor(out: str | Path, label: str) -> float | None:
     """Standard deviation of one network's validation accuracy over trainings, in points.
 
     Pooled over the architectures that were trained again; None where none was, twice.
+
+    Raises:
+        RunError: The record of these trainings is damaged.
     """
-    path = _path(Path(out), label)
-    if not path.is_file():
+    path = _path(user_path(out), label)
+    if not path.with_suffix(".json").is_file():  # it is written last
         return None
     accuracies: dict[Architecture, list[float]] = defaultdict(list)
-    for row in read_rows(path):
+    for row in read_rows(path)[0]:
         if row.evaluation.ok:
             accuracies[row.evaluation.architecture].append(100 * row.evaluation.val_accuracy)
     several = [np.var(values, ddof=1) for values in accuracies.values() if len(values) > 1]

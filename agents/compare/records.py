@@ -27,8 +27,10 @@ from agents.compare.files import Record, Row, Run, write_record
 from agents.compare.specs import Spec
 from agents.episodes import Environment as Env
 from agents.episodes import ledger
+from agents.places import absolute
 from agents.run_directory import RunError
 from nas_gym import Architecture, BudgetExhausted, Evaluation, Evaluator, Ledger
+from nas_gym._files import user_path
 from nas_gym.evaluators.base import OnResult
 from nas_gym.evaluators.ledger import STALL
 
@@ -76,8 +78,11 @@ class Recorder:
         if label is None:
             _check_name(agent)
             label, described = describe(env)
-            Comparison(out).join(Config(budget, {label: described}))
-        self.out = Path(out)
+            comparison = Comparison(out)
+            if comparison.is_one(out):
+                label = comparison.read().label_of(label, described)
+            comparison.join(Config(budget, {label: described}))
+        self.out = user_path(out)
         self.run = Run(label, agent, seed, budget, versions=versions())
         self.rows: list[Row] = []
         self._clock = _Clock()
@@ -157,7 +162,7 @@ def describe(env: Env) -> tuple[str, Environment]:
         ) from error
     return str(Spec(spec.id, options)), Environment(
         spec.id,
-        options,
+        absolute(options),
         shared,
         trained=_single(env).trainer is not None,
         context=json.loads(json.dumps(dict(ledger(env).context))),

@@ -15,7 +15,7 @@ from agents.compare.results import Results, read_results
 from agents.compare.statistics import Estimate
 from agents.compare.tables import markdown
 from agents.compare.trials import PERCENTS, Entry, checkpoints
-from agents.run_directory import write_text
+from nas_gym._files import user_path, write_text
 
 DIGITS = 6  # of what the CSV files round to: the last ones differ between machines
 
@@ -32,7 +32,7 @@ def summarise(out: str | Path) -> Results:
         DataError: The table behind an environment is gone.
     """
     results = read_results(out)
-    folder = Path(out)
+    folder = user_path(out)
     write_text(folder / "runs.csv", _csv(_runs(results)))
     write_text(folder / "summary.csv", _csv(_summary(results)))
     write_text(folder / "pairs.csv", _csv(_pairs(results)))
