@@ -450,7 +450,7 @@ class TestWrongInput:
             (["--agent-options", "lr=1"], "unknown option of reinforce 'lr'"),
             (["--agent", "random", "--agent-options", "lr=1"], "agent random"),
             (["--env", "nas_gym/Custom-v0"], "no task is named"),
-            (["--task", "folder:nowhere"], "there is no image folder nowhere"),
+            (["--task", "folder:nowhere"], "there is no image folder"),
             (["--task", "diggits"], "did you mean 'digits'"),
             (["--task-options", "size=3"], "--task-options needs a --task"),
             (["--budget", "0"], "at least 1"),
