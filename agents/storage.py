@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
+import io
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from nas_gym._files import user_path
+from nas_gym._files import user_path, write_bytes
 
 
 def save_plain(path: str | Path, state: dict[str, Any]) -> None:
@@ -18,13 +18,9 @@ def save_plain(path: str | Path, state: dict[str, Any]) -> None:
         path: The file.
         state: Strings, numbers, tensors, and lists and dicts of them.
     """
-    path = user_path(path)
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    buffer = io.BytesIO()  # as torch writes to a full disk with errors of its own
+    torch.save(state, buffer)
+    write_bytes(user_path(path), buffer.getvalue())
 
 
 def load_plain(path: str | Path) -> dict[str, Any]:

@@ -18,14 +18,19 @@ def user_path(path: str | Path) -> Path:
     return Path(os.path.expanduser(path))
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a whole file in UTF-8, or nothing."""
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a whole file, or nothing."""
     partial = path.with_name(path.name + ".partial")
     with partial.open("wb") as file:
-        file.write(_utf8(text))
+        file.write(data)
         file.flush()
         os.fsync(file.fileno())
     os.replace(partial, path)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole file in UTF-8, or nothing."""
+    write_bytes(path, _utf8(text))
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

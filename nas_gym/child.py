@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import warnings
 from collections.abc import Collection
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nas_gym._files import user_path, write_text
+from nas_gym._files import user_path, write_bytes, write_text
 from nas_gym._resolve import require_trust
 from nas_gym.isolation import isolated
 from nas_gym.own_code import own_code
@@ -69,14 +68,13 @@ def save_child(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / DESCRIPTION).unlink(missing_ok=True)  # it says that the weights beside it are whole
     model = Normalized(network, *statistics).to("cpu")
-    partial = folder / (WEIGHTS + ".partial")
-    torch.save(model.state_dict(), partial)
-    digest = hashlib.sha256(partial.read_bytes()).hexdigest()
-    os.replace(partial, folder / WEIGHTS)
+    buffer = io.BytesIO()
+    torch.save(model.state_dict(), buffer)
+    write_bytes(folder / WEIGHTS, buffer.getvalue())
     description = {
         "architecture": json.loads(architecture.to_json()),
         "search_space": space.describe(),
-        "weights_sha256": digest,
+        "weights_sha256": hashlib.sha256(buffer.getvalue()).hexdigest(),
         **own_code(search_space=space),
         **facts,
     }
