@@ -34,6 +34,10 @@ TrainImages = Annotated[
 RecipeFields = Annotated[
     Options, arg(metavar="NAME=VALUE ...", help="Other recipe fields, e.g. peak_lr=0.005.")
 ]
+Trust = Annotated[
+    Options,
+    arg(metavar="MODULE ...", help="Modules that the folder names and that may be imported."),
+]
 
 
 @dataclass(frozen=True)
@@ -160,6 +164,7 @@ class Retrain:
         str | None,
         arg(metavar="TASK", help="The search's data where it is now: folder:PATH."),
     ] = None
+    trust: Trust = ()
 
     def run(self) -> None:
         """Retrain and print the test results."""
@@ -178,6 +183,7 @@ class Retrain:
             _workers(self.workers, "cpu"),
             self.data_dir,
             self.task,
+            self.trust,
         )
         summarise(retrain(config, console), console)
 
@@ -213,6 +219,7 @@ class Compare:
         int | None,
         arg(metavar="K", help="Train each agent's best child K times again: the noise floor."),
     ] = None
+    trust: Trust = ()
 
     def run(self) -> None:
         """Do the runs, print the result and where the report is."""
@@ -238,6 +245,7 @@ class Compare:
             data_dir=self.data_dir,
             recipe=_recipe(self.recipe, self.epochs, self.train_images),
             noise=self.noise,
+            trust=self.trust,
         )
         results, failed = compare(config, console)
         show(results, config.out, console)
@@ -252,10 +260,11 @@ class Report:
     run_dir: Annotated[
         Positional[Path], arg(metavar="RUN", help="Directory of the run or the comparison.")
     ]
+    trust: Trust = ()
 
     def run(self) -> None:
         """Write report.html and the tables beside it from what is on record."""
-        from agents.compare.directory import Comparison
+        from agents.compare.directory import Comparison, require_trust
         from agents.results import write_results
         from agents.run_directory import RunDirectory
 
@@ -263,6 +272,7 @@ class Report:
         if Comparison.is_one(folder):
             from agents.compare.summary import summarise
 
+            require_trust(folder, self.trust)
             summarise(folder)
             print(folder / "report.html")
             return
@@ -316,8 +326,9 @@ COMMANDS = (
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; exits with 0, 1 (bad input), 2 (bad usage), 130 or 143."""
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())  # for module:name, as with python -m
+    here = os.getcwd()
+    # For module:name; at the end, so that no file there is taken for a library.
+    sys.path[:] = [place for place in sys.path if place not in ("", here)] + [here]
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a console need not know every character
             stream.reconfigure(errors="backslashreplace")
@@ -329,7 +340,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             description="Neural architecture search as a Gymnasium environment.",
             config=(tyro.conf.ConsolidateSubcommandArgs,),
         )
-        command.run()
+        _run(command)
         return
     except KeyboardInterrupt:
         code = 130
@@ -341,6 +352,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         else:
             raise
     _stopped(arguments, code)  # out here the exception holds nothing that is half started
+
+
+def _run(command: Any) -> None:
+    try:
+        command.run()
+    except SystemExit as error:
+        if isinstance(error.__context__, BrokenPipeError):  # who reads has gone: nothing to say
+            raise
+        raise RuntimeError(
+            f"code of an agent, a task or an environment called sys.exit({error.code!r}): it must "
+            "raise an Exception"
+        ) from error
 
 
 def _is_user_error(error: BaseException) -> bool:

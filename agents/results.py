@@ -5,12 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
-import shlex
 from typing import Any
 
-from agents.program import program
 from agents.report import render_report, top
 from agents.run_directory import RunDirectory, RunError
+from agents.trust import retrain_command
 from nas_gym._files import read_json, write_text
 from nas_gym.evaluation import Evaluation
 
@@ -73,7 +72,7 @@ def report(run: RunDirectory, evaluations: list[Evaluation]) -> str:
     else:
         recipe = {k: v for k, v in context["recipe"].items() if v is not None}
         facts |= {"recipe": json.dumps(recipe), "data": context["data"]}
-        facts["retrain"] = f"{program()} retrain {shlex.quote(str(run.path))}"
+        facts["retrain"] = retrain_command(run)
     facts["versions"] = ", ".join(f"{k} {v}" for k, v in config["versions"].items())
     return render_report(
         f"{config['agent']} on {config['env']}",

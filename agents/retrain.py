@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import statistics
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,14 +23,17 @@ from agents.drawing import draw_network
 from agents.places import moved
 from agents.report import top
 from agents.results import RETRAINED, read_retrained, write_results
-from agents.run_directory import RunDirectory, RunError
+from agents.run_directory import CONFIG, RunDirectory, RunError
 from agents.search import check_env_id
+from agents.trust import own_modules, require
 from nas_gym._files import write_json, write_text
+from nas_gym._resolve import named_module
 from nas_gym.child import DESCRIPTION, load_child
 from nas_gym.evaluation import Evaluation
 from nas_gym.evaluators import worker
 from nas_gym.evaluators.worker_pool import WorkerPool
 from nas_gym.images import Images
+from nas_gym.isolation import isolated
 from nas_gym.search_spaces import format_layer
 from nas_gym.tasks import Split
 from nas_gym.training import Diverged, Scores, Trainer, score
@@ -50,6 +53,7 @@ class RetrainConfig:
         workers: Trainings side by side.
         data_dir: The data root; None for that of the search.
         task: The search's task at its place now, ``folder:PATH``; None for where it was.
+        trust: Modules of the user's own that the run names and that may be imported.
     """
 
     run: Path
@@ -59,6 +63,7 @@ class RetrainConfig:
     workers: int = 1
     data_dir: str | None = None
     task: str | None = None
+    trust: Collection[str] = ()
 
 
 def retrain(config: RetrainConfig, console: Console) -> list[dict[str, Any]]:
@@ -147,9 +152,13 @@ def summarise(rows: Sequence[dict[str, Any]], console: Console) -> None:
         console.print(f"mean and sd over {rows[0]['seeds']} seeds; val. accuracy is the search's")
     console.print(f"weights, recipe and picture in {Path(rows[0]['folder'])}", soft_wrap=True)
     console.print("load it again:", highlight=False)
+    folder = Path(rows[0]["folder"]) / "seed0"
+    space = json.loads((folder / DESCRIPTION).read_bytes())["search_space"]
+    module = named_module("search space", space)
+    trust = f", trust=[{module!r}]" if module else ""
     lines = (
         "from nas_gym import load_child",
-        f"model = load_child({str(Path(rows[0]['folder']) / 'seed0')!r})",
+        f"model = load_child({str(folder)!r}{trust})",
         "logits = model(images)  # (N, channels, height, width), in the data's own units",
     )
     for line in lines:
@@ -163,6 +172,8 @@ def _trainer(run: RunDirectory, config: RetrainConfig) -> Trainer:
         options["data_dir"] = config.data_dir
     if config.task is not None:
         options["task"] = moved(options.get("task"), config.task)
+    named = own_modules("", {"task": config.task})
+    require(run.path / CONFIG, run.config["env"], options, trust=[*config.trust, *named])
     try:
         check_env_id(run.config["env"])
         env = gym.make(run.config["env"], **options)
@@ -177,6 +188,15 @@ def _trainer(run: RunDirectory, config: RetrainConfig) -> Trainer:
         raise RunError(
             f"the data of {trainer.task.name!r} is not the one that the run searched on: name "
             "where that is now with --task or --data-dir"
+        )
+    codes = [
+        context.get("code", {}).get("search_space")
+        for context in (run.config["context"], trainer.context)
+    ]
+    if codes[0] != codes[1]:
+        raise RunError(
+            f"the code of the search space {trainer.space.name} has changed since the search: its "
+            "networks would be others than those that were scored"
         )
     recipe = replace(
         trainer.recipe,
@@ -237,7 +257,7 @@ def _done(folder: Path, child: Evaluation, seed: int, trainer: Trainer) -> bool:
     if not (folder / DESCRIPTION).is_file():  # it is written last
         return False
     try:
-        load_child(folder)
+        load_child(folder, trainer.space)
         description = json.loads((folder / DESCRIPTION).read_bytes())
         saved = description["architecture"], description["seed"]
         if saved != (json.loads(child.architecture.to_json()), seed):
@@ -262,15 +282,15 @@ def _row(
         "architecture": " | ".join(map(format_layer, child.architecture.layers)),
         "folder": str(folders[0].parent),
         "val_accuracy": child.val_accuracy,
-        **({} if test is None else _test_scores(folders, test, trainer.device)),
+        **({} if test is None else _test_scores(folders, test, trainer)),
         "seeds": len(folders),
         "params": child.params,
         "macs": child.macs,
     }
 
 
-def _test_scores(folders: list[Path], test: Split, device: str) -> dict[str, Any]:
-    scores = [_test(folder, test, device) for folder in folders]
+def _test_scores(folders: list[Path], test: Split, trainer: Trainer) -> dict[str, Any]:
+    scores = [_test(folder, test, trainer) for folder in folders]
     top1, top5 = [s.top1 for s in scores], [s.top5 for s in scores if s.top5 is not None]
     return {
         "test_top1": top1,
@@ -281,12 +301,13 @@ def _test_scores(folders: list[Path], test: Split, device: str) -> dict[str, Any
     }
 
 
-def _test(folder: Path, test: Split, device: str) -> Scores:
+@isolated
+def _test(folder: Path, test: Split, trainer: Trainer) -> Scores:
     """Score what was saved, as a user would load it: raw pixels in, float32."""
     channels = test.images.shape[-1]
-    where = torch.device(device)
-    raw = Images(test, ([0.0] * channels, [1.0] * channels), where)
-    return score(load_child(folder).to(where), raw, "float32")
+    where = torch.device(trainer.device)
+    raw = Images(test, ([0.0] * channels, [1.0] * channels), where, channels_last=False)
+    return score(load_child(folder, trainer.space).to(where), raw, "float32")
 
 
 def _ordinal(number: int) -> str:

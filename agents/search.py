@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import inspect
 import platform
-import shlex
 import signal
 import threading
 from collections.abc import Sized
@@ -22,12 +21,12 @@ import nas_gym
 from agents import AGENTS
 from agents.episodes import ledger, spending
 from agents.places import absolute, absolute_path
-from agents.program import program
 from agents.progress import Progress
 from agents.report import anytime, top
 from agents.results import write_results
 from agents.run_directory import RunDirectory
 from agents.scalars import ScalarLog
+from agents.trust import retrain_command
 from nas_gym._resolve import resolve, unknown
 from nas_gym.evaluation import Evaluation
 from nas_gym.search_spaces import format_layer
@@ -234,9 +233,9 @@ def summarise(config: SearchConfig, evaluations: list[Evaluation], console: Cons
         console.print("No child was trained to the end: see evaluations.csv for the reasons.")
     console.print(f"run directory  {config.out}", soft_wrap=True)
     console.print(f"report         {config.out / 'report.html'}", soft_wrap=True)
-    if best and "table" not in RunDirectory.existing(config.out).config["context"]:
-        retrain = f"{program()} retrain {shlex.quote(str(config.out))}"
-        console.print(f"next           {retrain}", soft_wrap=True)
+    run = RunDirectory.existing(config.out)
+    if best and "table" not in run.config["context"]:
+        console.print(f"next           {retrain_command(run)}", soft_wrap=True)
 
 
 def _announce(config: SearchConfig, known: Sized | None, console: Console) -> None:

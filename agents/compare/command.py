@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence, Sized
+from collections.abc import Collection, Mapping, Sequence, Sized
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from agents.compare.directory import Comparison, Config, Environment
+from agents.compare.directory import Comparison, Config, Environment, require_trust
 from agents.compare.figures import MISSING, can_draw
 from agents.compare.files import Run
 from agents.compare.noise import measure_noise
@@ -26,6 +26,7 @@ from agents.compare.trials import PERCENTS, checkpoints
 from agents.places import absolute_path
 from agents.run_directory import RunError
 from agents.search import SetupError, check_env_id, make_agent_class, sigterm_raises
+from agents.trust import own_modules
 from nas_gym.evaluators.worker_pool import WorkerDied, WorkerPool
 
 BUDGET, SEEDS = 100, 20
@@ -46,6 +47,8 @@ class CompareConfig:
         data_dir: The data root.
         recipe: Changes to the recipe of the environments that train.
         noise: Further trainings of each agent's best architecture, to measure the noise floor.
+        trust: Modules that the folder names and that may be imported; what is asked for here is
+            trusted.
     """
 
     out: Path
@@ -58,6 +61,7 @@ class CompareConfig:
     data_dir: str | None = None
     recipe: dict[str, Any] = field(default_factory=dict)
     noise: int | None = None
+    trust: Collection[str] = ()
 
 
 def compare(config: CompareConfig, console: Console) -> tuple[Results, list[Run]]:
@@ -74,6 +78,8 @@ def compare(config: CompareConfig, console: Console) -> tuple[Results, list[Run]
     comparison = Comparison(config.out)
     known = comparison.read() if Comparison.is_one(config.out) else None
     try:
+        if known is not None:
+            require_trust(config.out, _trusted(config), agents=not config.agents)
         asked = _asked(config, known)
         _check_agents(asked, known)
     except ValueError as error:
@@ -127,6 +133,15 @@ def show(results: Results, out: Path, console: Console) -> None:
         console.print(MISSING, highlight=False, soft_wrap=True, markup=False)
     console.print(f"tables  {out / 'summary.md'}", highlight=False, soft_wrap=True)
     console.print(f"report  {out / 'report.html'}", highlight=False, soft_wrap=True)
+
+
+def _trusted(config: CompareConfig) -> list[str]:
+    """Modules that are named with the options, and those that the user trusts by name."""
+    agents = [spec.name for spec in parse_list(config.agents)]
+    named = [
+        m for one in parse_list(config.environments) for m in own_modules(one.name, one.options)
+    ]
+    return [*config.trust, *named, *own_modules("", {}, agents)]
 
 
 def _asked(config: CompareConfig, known: Config | None) -> Config:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from agents import trust as trusting
+from agents.compare.specs import Spec
 from agents.places import lasting
 from agents.run_directory import RunDirectory, RunError, refuse_strangers
 from nas_gym._files import read_json, user_path, write_json
@@ -215,3 +217,22 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + name] = one
     return flat
+
+
+def require_trust(path: str | Path, trust: Collection[str], agents: bool = False) -> None:
+    """Refuse a comparison whose file names modules that the user does not trust.
+
+    Args:
+        path: The comparison's folder.
+        trust: Modules that may be imported.
+        agents: Whether its agents will run, too.
+
+    Raises:
+        RunError: The message names the module.
+    """
+    comparison = Comparison(path)
+    config = comparison.read()
+    names = [Spec.parse(agent).name for agent in config.agents] if agents else []
+    for environment in config.environments.values():
+        options = environment.arguments(None)
+        trusting.require(comparison.path / CONFIG, environment.id, options, names, trust)
