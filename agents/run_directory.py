@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from agents.identity import changed_code, without_code
 from agents.places import lasting
 from nas_gym._files import read_json, user_path, write_json
 from nas_gym.evaluation import Evaluation
@@ -163,7 +164,8 @@ class RunDirectory:
         names = [
             name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)
         ]
-        differences = [
+        differences = changed_code(self.config.get("context", {}), config.get("context", {}))
+        differences += [
             f"{name.removeprefix('context.')} was {before.get(name)!r} and is now {now.get(name)!r}"
             for name in names
         ]
@@ -208,7 +210,8 @@ def refuse_strangers(path: Path, config: str, kind: str) -> None:
 def _identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """What makes a run the same run."""
     kept = {name: value for name, value in config.items() if name not in FREE}
-    return _flat(kept | {"env_options": lasting(config["env_options"])})
+    kept |= {"env_options": lasting(config["env_options"])}
+    return _flat(kept | {"context": without_code(config.get("context", {}))})
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

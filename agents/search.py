@@ -20,6 +20,7 @@ from rich.table import Table
 import nas_gym
 from agents import AGENTS
 from agents.episodes import ledger, spending
+from agents.identity import identity
 from agents.places import absolute, absolute_path
 from agents.progress import Progress
 from agents.report import anytime, top
@@ -196,7 +197,7 @@ def _checked(config: SearchConfig) -> tuple[Any, int | None, bool, dict[str, Any
         except TypeError as error:
             reason = str(error).split(" was raised from")[0]
             raise ValueError(f"environment {config.env}: {reason}") from error
-        context = dict(ledger(probe).context)
+        context = identity(probe, agent_class)
         trained = getattr(probe.unwrapped, "trainer", None) is not None
         try:
             agent_class(probe, seed=config.seed, **config.agent_options)

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from nas_gym._resolve import unknown
 from nas_gym.evaluation import Evaluation
 from nas_gym.evaluators import Evaluator, Ledger, make_evaluator
+from nas_gym.own_code import own_code
 from nas_gym.rendering import render_pixels, render_text
 from nas_gym.rewards import make_reward
 from nas_gym.search_spaces import Architecture, SearchSpace, make_search_space
 from nas_gym.store import Store
-from nas_gym.tasks import Task, load_task
+from nas_gym.tasks import Task, load_task, task_code
 from nas_gym.training import Trainer
 
 SeedPolicy = Literal["fixed", "resample"]
@@ -150,6 +151,9 @@ class NASEnv(gym.Env[Observation, Any]):
         self.trainer: Trainer | None = None  # how children are trained; None for a table
         self._store, self._run = store, run
         self._ledger: Ledger | None = None
+        self.code = own_code(
+            environment=type(self), task=task_code(task), reward=self.reward.function
+        ).get("code", {})
         self._evaluator = self._make(task, search_space, recipe, evaluator, device, data_dir)
 
         space = self.search_space

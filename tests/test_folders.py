@@ -1,10 +1,11 @@
-"""Folders of images as people have them: taken as they are, or refused in a sentence."""
+"""What the folders and files of an image folder are taken for, and what is refused."""
 
 from __future__ import annotations
 
 import os
+import socket
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import helpers
 import numpy as np
@@ -12,216 +13,217 @@ import pytest
 from PIL import Image
 
 from nas_gym import DataError, Task, from_folder
-from nas_gym.tasks import load_task
 
 
-def paint(folder: Path, count: int = 5, color: int = 60) -> None:
+def paint(folder: Path, count: int, grey: int = 0) -> None:
+    """Pictures of one grey, in a folder that is made."""
     folder.mkdir(parents=True, exist_ok=True)
     for index in range(count):
-        pixels = np.full((6, 6, 3), color + index, dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / f"{index}.png")
+        Image.new("L", (4, 4), grey).save(folder / f"{index}.png")
 
 
-def sizes(task: Task) -> tuple[int, int]:
-    return len(task.train), len(task.validation)
+def build(root: Path, layout: dict[str, int]) -> Path:
+    """Folders with so many pictures each; the grey says which folder it is."""
+    for position, (name, count) in enumerate(layout.items()):
+        paint(root / name, count, 10 * position)
+    return root
 
 
-def refused(root: Path, *words: str, **options: Any) -> None:
-    with pytest.raises((DataError, ValueError)) as caught:
-        from_folder(root, **options)
+def sizes(task: Task) -> tuple[int, int, int]:
+    return task.num_classes, len(task.train), len(task.validation)
+
+
+def refused(root: Path, *words: object) -> None:
+    with pytest.raises(DataError) as caught:
+        from_folder(root, size=4)
     assert helpers.is_sentence(caught.value, *words), caught.value
 
 
-@pytest.mark.parametrize(
-    ("train", "validation", "test"),
-    [
-        ("train", "val", "test"),
-        ("Train", "Valid", "Test"),
-        ("training", "validation", "testing"),
-        ("TRAIN", "dev", "TEST"),
-        ("train_set", "val_set", "test_set"),
-    ],
-)
-def test_splits_of_any_usual_name(train: str, validation: str, test: str, tmp_path: Path) -> None:
-    for name in ("ng", "ok"):
-        paint(tmp_path / train / name, 6, 10)
-        paint(tmp_path / validation / name, 3, 100)
-        paint(tmp_path / test / name, 2, 200)
+@pytest.fixture
+def leaves(tmp_path: Path) -> Path:
+    layout = {f"{part}/{name}": 5 for part in ("train", "test") for name in ("ash", "oak")}
+    return build(tmp_path / "leaves", layout)
+
+
+# ---------------------------------------------------------------- splits
+
+
+@pytest.mark.parametrize("names", [
+    ("train", "val", "test"),
+    ("Train", "Valid", "Test"),
+    ("training", "validation", "testing"),
+    ("TRAIN", "dev", "eval"),
+    ("train_set", "val-set", "test_images"),
+    ("train2017", "val2017", "test2017"),
+])  # fmt: skip
+def test_splits_of_any_usual_name_are_taken_as_given(
+    names: tuple[str, ...], tmp_path: Path
+) -> None:
+    counts = (5, 3, 2)
+    build(tmp_path, {f"{part}/{c}": n for part, n in zip(names, counts, strict=True) for c in "ab"})
     task = from_folder(tmp_path, size=4)
-    assert task.num_classes == 2
-    assert sizes(task) == (12, 6)
-    assert task.train.images.max() < 100 <= task.validation.images.min()  # nobody else's
-    assert task.validation.labels.tolist() == [0, 1] * 3
+    assert sizes(task) == (2, 10, 6)
+    assert set(task.train.images.unique().tolist()) == {0, 10}
+    assert set(task.validation.images.unique().tolist()) == {20, 30}
     assert len(task.open_test()) == 4
-    assert task.open_test().images.min() >= 200
-
-
-def test_without_a_validation_folder_a_share_of_each_class_validates(tmp_path: Path) -> None:
-    for name in ("ng", "ok"):
-        paint(tmp_path / "Training" / name, 10)
-    assert sizes(from_folder(tmp_path, size=4)) == (16, 4)
-    assert sizes(from_folder(tmp_path, size=4, validation=0.5)) == (10, 10)
-
-
-@pytest.mark.parametrize("beside", ["test", "Test", "val", "valid", "training", "dev", "testing"])
-def test_a_split_beside_classes_is_no_class(beside: str, tmp_path: Path) -> None:
-    for name in ("ok", "ng", beside):
-        paint(tmp_path / name)
-    refused(tmp_path, beside)
+    assert set(task.open_test().images.unique().tolist()) == {40, 50}
 
 
 @pytest.mark.parametrize(
-    ("folders", "words"),
+    ("layout", "words"),
     [
-        (["train/a", "train/b", "Training/a", "Training/b"], ["train", "Training", "keep one"]),
-        (["train/a", "train/b", "val/a", "val/b", "valid/a", "valid/b"], ["val", "valid"]),
-        (["train/a", "train/b", "extra/a"], ["extra", "no split"]),
-        (["test/a", "test/b", "val/a", "val/b"], ["test, val", "no train"]),
-        (["train/a", "train/b", "test/a"], ["test lacks b"]),
-        (["train/a", "train/b", "test/a", "test/b", "test/c"], ["test", "c"]),
-        (["train/a", "train/b", "val/a"], ["val lacks b"]),
-        (["train/oak", "train/elm", "test/Oak", "test/elm"], ["test", "oak"]),
-        (["train/a", "train/b", "test"], ["test", "lies in no class"]),
-        (["train/a"], ["per class", "has 1"]),
-        (["train"], ["lies in no class"]),
-        (["a", "b", "."], ["lies in no class"]),
+        ({"ok": 5, "ng": 5, "test": 5}, ["test looks like a split, not a class"]),
+        ({"ok": 5, "ng": 5, "Val": 5}, ["Val looks like a split, not a class"]),
+        ({"ok": 5, "ng": 5, "train": 5}, ["ng, ok", "train", "no split"]),
+        ({"train/a": 5, "train/b": 5, "extra/a": 5}, ["extra", "no split"]),
+        ({"val/a": 5, "val/b": 5}, ["val", "no train"]),
+        ({"test/a": 5, "test/b": 5, "val/a": 5, "val/b": 5}, ["test", "no train"]),
+        ({"train/a": 5, "train/b": 5, "Training/a": 5}, ["Training", "train", "both"]),
+        ({"train/a": 5, "train/b": 5, "val/a": 5, "valid/a": 5}, ["val", "valid", "both"]),
+        ({"train/a": 5, "train/b": 5, "test": 5}, ["test lacks classes", "a, b"]),
+        ({"train": 5, "test": 5}, ["train", "sub-folder", "has 0"]),
+        ({"train/a": 5, "train/b": 5, "test/a": 5}, ["test lacks classes", "b"]),
+        ({"train/a": 5, "train/b": 5, "val/a": 5}, ["val lacks classes", "b"]),
+        ({"train/a": 5, "train/b": 5, "test/a": 5, "test/b": 5, "test/c": 1}, ["test has", "c"]),
+        ({"train/a": 5, "train/b": 5, "val/A": 5, "val/b": 5}, ["'a'", "'A'", "name"]),
+        ({"train/a": 5, "train/b": 5, "test/a": 5, "test/b": 0}, ["test/b", "no images"]),
+        ({"a/train": 5, "a/test": 5, "b/train": 5, "b/test": 5}, ["split inside a class"]),
+        ({"a": 5, "b": 0}, ["class folder", "b", "no images"]),
+        ({"a": 5, "b": 5, "c/deeper": 0}, ["class folder", "c", "no images"]),
+        ({"a": 5, "b": 5, ".": 1}, ["0.png", "beside the folders of classes"]),
+        ({"train/a": 5, "train/b": 5, "train": 1}, ["train/0.png", "beside"]),
+        ({"only": 5}, ["sub-folder of images per class", "has 1", "only"]),
+        ({".": 5}, ["sub-folder of images per class", "has 0"]),
     ],
-)
-def test_folders_that_could_be_taken_for_something_else_are_refused(
-    folders: list[str], words: list[str], tmp_path: Path
+)  # fmt: skip
+def test_what_cannot_be_told_apart_is_refused(
+    layout: dict[str, int], words: list[str], tmp_path: Path
 ) -> None:
-    for folder in folders:
-        paint(tmp_path / folder, 2)
-    refused(tmp_path, *words)
+    refused(build(tmp_path / "data", layout), *words)
 
 
-def test_a_class_may_have_the_name_of_a_split_inside_of_one(tmp_path: Path) -> None:
-    for name in ("train", "bus", "test"):
-        paint(tmp_path / "train" / name)
-    assert from_folder(tmp_path, size=4).num_classes == 3
+def test_stray_pictures_beside_the_splits_are_refused(leaves: Path) -> None:
+    paint(leaves, 1)
+    refused(leaves, leaves / "0.png", "beside")
 
 
-def test_what_is_hidden_or_no_picture_is_passed_over(tmp_path: Path) -> None:
-    for name in ("ok", "ng"):
-        paint(tmp_path / name)
-        for stray in (
-            ".DS_Store",
-            "Thumbs.db",
-            "desktop.ini",
-            "notes.txt",
-            "labels.CSV",
-            "._0.png",
-        ):
-            (tmp_path / name / stray).write_bytes(b"\0\1")
-        paint(tmp_path / name / ".ipynb_checkpoints")
-    for stray in (".git/objects", ".ipynb_checkpoints", "__MACOSX/ok", "@eaDir"):
-        (tmp_path / stray).mkdir(parents=True)
-    (tmp_path / "README.md").write_text("leaves", encoding="utf-8")
-    task = from_folder(tmp_path, size=4)
-    assert task.num_classes == 2
-    assert sizes(task) == (8, 2)
+def test_a_class_may_be_called_train_where_there_are_splits(tmp_path: Path) -> None:
+    build(tmp_path, {"train/bus": 5, "train/train": 5})
+    assert sizes(from_folder(tmp_path, size=4)) == (2, 8, 2)
 
 
-def test_folders_inside_of_a_class_are_read_through(tmp_path: Path) -> None:
-    for place in ("ok/left", "ok/right/deep", "ok", "ng/left"):
-        paint(tmp_path / place)
-    task = from_folder(tmp_path, size=4)
-    assert task.num_classes == 2
-    assert sum(sizes(task)) == 20
+def test_the_pictures_of_the_test_set_are_opened_by_its_reading_only(leaves: Path) -> None:
+    broken = leaves / "test" / "oak" / "0.png"
+    broken.write_bytes(b"")
+    task = from_folder(leaves, size=4)
+    with pytest.raises(DataError) as caught:
+        task.open_test()
+    assert helpers.is_sentence(caught.value, broken)
 
 
-def test_links_are_followed_and_lead_to_no_endless_walk(tmp_path: Path) -> None:
-    paint(tmp_path / "elsewhere" / "oak")
-    root = tmp_path / "leaves"
-    paint(root / "elm")
-    (root / "oak").symlink_to(tmp_path / "elsewhere" / "oak", target_is_directory=True)
-    (root / "elm" / "again").symlink_to(root / "elm", target_is_directory=True)
-    (root / "elm" / "up").symlink_to(root, target_is_directory=True)
-    task = from_folder(root, size=4)
-    assert task.num_classes == 2
-    assert sum(sizes(task)) >= 10
-    (root / "elm" / "up").unlink()
-    assert sum(sizes(from_folder(root, size=4))) == 10
-    (root / "elm" / "lost.png").symlink_to(tmp_path / "nowhere.png")
-    refused(root, "lost.png")
+# ---------------------------------------------------------------- what lies in them
 
 
-@pytest.mark.timeout(60)
-def test_what_is_no_file_does_not_hang(tmp_path: Path) -> None:
-    for name in ("ok", "ng"):
-        paint(tmp_path / name)
-    os.mkfifo(tmp_path / "ok" / "pipe.png")
-    refused(tmp_path, "pipe.png", "no file")
+def test_folders_inside_a_class_are_read_through(tmp_path: Path) -> None:
+    build(tmp_path, {"ok/left": 3, "ok/right/deep": 4, "ok": 2, "ng/left": 6})
+    assert sizes(from_folder(tmp_path, size=4)) == (2, 12, 3)
 
 
-def test_a_class_without_a_picture_is_named(tmp_path: Path) -> None:
-    for name in ("ok", "ng"):
-        paint(tmp_path / name)
-    (tmp_path / "rare" / "deep").mkdir(parents=True)
-    (tmp_path / "rare" / "notes.txt").touch()
-    refused(tmp_path, "rare", "no pictures")
+def clutter(root: Path) -> None:
+    """What systems, editors and people leave everywhere."""
+    for folder in (root, root / "train", root / "train" / "oak", root / "test"):
+        for name in (".DS_Store", "._0.png", "Thumbs.db", "desktop.ini", "notes.txt", "labels.CSV",
+                     "README", "README.md", "sidecar.xmp"):  # fmt: skip
+            (folder / name).write_bytes(b"no picture")
+        for name in (".git", ".ipynb_checkpoints", "__MACOSX", "@eaDir", "__pycache__"):
+            paint(folder / name, 2)
 
 
-def test_a_damaged_or_foreign_file_is_named(tmp_path: Path) -> None:
-    for name in ("ok", "ng"):
-        paint(tmp_path / name)
-    for name, content in (("9.png", b""), ("9.jpg", b"no image"), ("9", b"x"), ("9.mp4", b"x")):
-        (tmp_path / "ok" / name).write_bytes(content)
-        refused(tmp_path, f"{name} is no image")
-        (tmp_path / "ok" / name).unlink()
+def test_hidden_entries_and_notes_are_left_out(leaves: Path) -> None:
+    before = from_folder(leaves, size=4)
+    clutter(leaves)
+    task = from_folder(leaves, size=4)
+    assert task.fingerprint == before.fingerprint
+    assert len(task.open_test()) == 10
 
 
-@pytest.mark.parametrize(
-    ("options", "word"),
-    [
-        ({"size": 0}, "size"),
-        ({"size": -3}, "size"),
-        ({"size": "big"}, "size"),
-        ({"size": 8.5}, "size"),
-        ({"size": True}, "size"),
-        ({"size": None}, "size"),
-        ({"size": 10_000_000}, "GiB"),
-        ({"channels": 2}, "channels"),
-        ({"channels": 0}, "channels"),
-        ({"channels": "rgb"}, "channels"),
-        ({"channels": True}, "channels"),
-        ({"validation": 0.0}, "validation"),
-        ({"validation": 1}, "validation"),
-        ({"validation": "0.2"}, "validation"),
-        ({"validation": float("nan")}, "validation"),
-        ({"recipe": "fast"}, "recipe"),
-        ({"recipe": {"epoch": 3}}, "epoch"),
-        ({"recipe": {"epochs": "3"}}, "epochs"),
-    ],
-)
-def test_a_wrong_option_is_blamed_on_the_option(
-    options: dict[str, Any], word: str, tmp_path: Path
+def make_fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def make_socket(path: Path) -> None:
+    os.chdir(path.parent)  # its path must be short
+    with socket.socket(socket.AF_UNIX) as end:
+        end.bind(path.name)
+
+
+def make_device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def make_dead_link(path: Path) -> None:
+    path.symlink_to(path.parent / "nowhere")
+
+
+def make_loop(path: Path) -> None:
+    path.symlink_to(path.parent)
+
+
+def make_far_loop(path: Path) -> None:
+    path.symlink_to(path.parents[2])
+
+
+def make_video(path: Path) -> None:
+    path.with_suffix(".mp4").write_bytes(b"\0" * 100)
+
+
+def make_nothing(path: Path) -> None:
+    path.with_suffix("").write_bytes(b"no picture")
+
+
+MAKERS = [make_fifo, make_socket, make_device, make_dead_link, make_loop, make_far_loop]
+MAKERS += [make_video, make_nothing]
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("make", MAKERS)
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_what_is_no_picture_is_named_at_once(
+    make: Callable[[Path], None], part: str, leaves: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("ok", "ng"):
-        paint(tmp_path / name)
-        (tmp_path / name / "damaged.png").write_bytes(b"never read")
-    refused(tmp_path, word, **options)
-    with pytest.raises(ValueError, match=word):
-        load_task({"name": f"folder:{tmp_path}", **options})
+    monkeypatch.chdir(leaves)
+    make(leaves / part / "oak" / "odd.png")
+    with pytest.raises(DataError) as caught:
+        from_folder(leaves, size=4).open_test()
+    assert helpers.is_sentence(caught.value, leaves / part / "oak" / "odd")
 
 
-def test_a_recipe_may_be_a_mapping(tmp_path: Path) -> None:
-    for name in ("ok", "ng"):
-        paint(tmp_path / name)
-    assert from_folder(tmp_path, recipe={"epochs": 3}).recipe.epochs == 3
+def test_links_to_folders_are_followed(leaves: Path, tmp_path: Path) -> None:
+    (tmp_path / "linked").mkdir()
+    for part in ("train", "test"):
+        (tmp_path / "linked" / part).symlink_to(leaves / part)
+    linked = from_folder(tmp_path / "linked", size=4)
+    assert linked.fingerprint == from_folder(leaves, size=4).fingerprint
 
 
-def test_names_of_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("ok", "ng"):
-        paint(tmp_path / "home" / "leaves" / name)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.chdir(tmp_path / "home")
-    here = load_task({"name": "folder:leaves", "size": 4})
-    home = load_task({"name": "folder:~/leaves", "size": 4})
-    assert here.fingerprint == home.fingerprint == from_folder("~/leaves", size=4).fingerprint
-    for name in ("folder:", "folder: "):
-        with pytest.raises(ValueError, match="names no folder"):
-            load_task(name)
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(DataError, match="no image folder"):
-        load_task({"name": "folder:leaves", "size": 4})
+def test_the_order_of_the_files_on_disk_does_not_matter(tmp_path: Path) -> None:
+    prints = []
+    for place, order in (("one", range(8)), ("two", reversed(range(8)))):
+        for index in order:
+            for name in ("a/x", "a", "b"):
+                (tmp_path / place / name).mkdir(parents=True, exist_ok=True)
+                Image.new("L", (4, 4), index).save(tmp_path / place / name / f"{index}.png")
+        prints.append(from_folder(tmp_path / place, size=4).fingerprint)
+    assert prints[0] == prints[1]
+
+
+def test_held_out_pictures_do_not_fall_into_step_with_names(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        for item in range(40):
+            for view in range(5):
+                picture = Image.fromarray(np.full((4, 4), view, np.uint8))
+                picture.save(tmp_path / name / f"item{item:02}_view{view}.png")
+    task = from_folder(tmp_path, size=4, channels=1)
+    for split in (task.train, task.validation):
+        assert set(split.images.unique().tolist()) == set(range(5))

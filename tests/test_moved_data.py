@@ -224,7 +224,8 @@ def test_a_task_without_a_test_set_is_retrained_without_test_scores(
         task = ("--task", "test_moved_data:untested")
     finish("search", "--out", "run", *task, *FEW)
     for _ in range(2):
-        out = finish("retrain", "run", "--seeds", "1", "--epochs", "1", "--workers", "1")
+        one = ["--seeds", "1", "--epochs", "1", "--workers", "1"]
+        out = finish("retrain", "run", "--trust", __name__, *one)
         told, _, after = out.partition("has no test set: its networks are trained and saved")
         assert told.endswith(f"the task {'leaves' if kind == 'folder' else 'untested'!r} ")
         assert "test top" not in out

@@ -345,9 +345,9 @@ def test_tensors_become_a_task(dtype: torch.dtype) -> None:
     assert task.train.images.dtype == (torch.uint8 if dtype == torch.uint8 else torch.float32)
     together = set(rows(task.train) + rows(task.validation))
     assert len(together) == 40
-    original = images[:4].permute(0, 2, 3, 1).to(task.train.images.dtype)
-    assert torch.equal(task.open_test().images, original)  # channels last, the same pixels
-    assert rows(Split(original, labels[:4]))[0] in together
+    original = images[0].permute(1, 2, 0).to(task.train.images.dtype)
+    assert torch.equal(task.train.images[0], original)  # channels last, the same pixels
+    assert torch.equal(task.open_test().images[0], original)
 
 
 def test_grey_images_need_no_channel() -> None:
@@ -372,17 +372,18 @@ IMAGES, LABELS = torch.zeros(10, 1, 4, 4), torch.arange(10) % 2
     ("arguments", "words"),
     [
         ({"images": torch.zeros(10, 16)}, ["(10, 16)", "(N, height, width)"]),
-        ({"images": torch.zeros(9, 1, 4, 4)}, ["one label per image", "9 images"]),
+        ({"images": torch.zeros(9, 1, 4, 4)}, ["one label per image", "(9, 1, 4, 4)"]),
         ({"labels": LABELS.view(5, 2)}, ["one label per image", "(5, 2)"]),
-        ({"images": IMAGES[:0], "labels": LABELS[:0]}, ["no images"]),
+        ({"images": IMAGES[:0], "labels": LABELS[:0]}, ["one label per image"]),
         ({"images": IMAGES.log() - IMAGES.log()}, ["finite"]),
         ({"images": 1 / IMAGES}, ["finite"]),
-        ({"labels": LABELS - 1}, ["0 or more", "-1"]),
-        ({"labels": LABELS * 0}, ["at least 2 classes"]),
-        ({"num_classes": 1}, ["at least 2 classes", "1"]),
+        ({"labels": LABELS - 1}, ["0 to", "-1"]),
+        ({"labels": LABELS * 0}, ["labels must be"]),
+        ({"num_classes": 1}, ["labels must be 0 to 1"]),
         ({"labels": LABELS + 1, "num_classes": 2}, ["0 to 1", "got 1 to 2"]),
         ({"validation": 0.0}, ["validation", "(0, 1)", "0.0"]),
         ({"validation": 1.0}, ["validation", "(0, 1)"]),
+        ({"images": IMAGES[:2], "labels": LABELS[:2]}, ["enough images", "0.2"]),
         ({"test_images": IMAGES}, ["test images and test labels"]),
         ({"test_labels": LABELS}, ["test images and test labels"]),
         ({"test_images": torch.zeros(10, 1, 5, 5), "test_labels": LABELS}, ["shape"]),
@@ -510,3 +511,20 @@ def test_no_single_flipped_bit_gives_anything_but_an_image_or_a_sentence(folder:
             failures.append(error)
     assert failures
     assert all(helpers.is_sentence(error, file) for error in failures)
+
+
+def test_folders_that_do_not_fit_are_one_clear_sentence(folder: Path, tmp_path: Path) -> None:
+    for path, words in (
+        (tmp_path / "nowhere", ["no image folder", "nowhere"]),
+        (folder / "train" / "oak", ["sub-folder of images per class"]),
+    ):
+        with pytest.raises(DataError) as caught:
+            from_folder(path)
+        assert helpers.is_sentence(caught.value, *words)
+    paint(folder / "test" / "elm", 1, 9)
+    with pytest.raises(DataError, match="elm"):
+        from_folder(folder).open_test()
+    for name in ("one", "two"):
+        (tmp_path / "empty" / name).mkdir(parents=True)
+    with pytest.raises(DataError, match="holds no images"):
+        from_folder(tmp_path / "empty")

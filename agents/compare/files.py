@@ -73,6 +73,7 @@ class Run:
         failures: Distinct children that are not ``ok``.
         agent_seconds: CPU seconds spent outside the evaluator.
         versions: Of the packages that matter.
+        code: sha256 of the agent's code, where it is the user's own.
         detail: The traceback of a run that failed.
     """
 
@@ -87,6 +88,7 @@ class Run:
     failures: int = 0
     agent_seconds: float = 0.0
     versions: dict[str, str] | None = None
+    code: str | None = None
     detail: str = ""
 
     @property

@@ -27,6 +27,7 @@ from agents.compare.files import Record, Row, Run, write_record
 from agents.compare.specs import Spec
 from agents.episodes import Environment as Env
 from agents.episodes import ledger
+from agents.identity import identity
 from agents.places import absolute
 from agents.run_directory import RunError
 from nas_gym import Architecture, BudgetExhausted, Evaluation, Evaluator, Ledger
@@ -55,6 +56,7 @@ class Recorder:
         budget: Distinct children, as all runs of the comparison have.
         label: The environment's label, where the folder holds it already; None to find it from
             ``env`` and to join the comparison.
+        code: Of the agent, where it is the user's own: a sha256.
 
     Raises:
         RunError: The folder holds something else or a comparison under other conditions, or
@@ -70,6 +72,7 @@ class Recorder:
         seed: int = 0,
         budget: int = 100,
         label: str | None = None,
+        code: str | None = None,
     ) -> None:
         self.ledger: Ledger = ledger(env)
         _check_seed(env, seed)
@@ -83,7 +86,7 @@ class Recorder:
                 label = comparison.read().label_of(label, described)
             comparison.join(Config(budget, {label: described}))
         self.out = user_path(out)
-        self.run = Run(label, agent, seed, budget, versions=versions())
+        self.run = Run(label, agent, seed, budget, versions=versions(), code=code)
         self.rows: list[Row] = []
         self._clock = _Clock()
         self._inner = self.ledger.inner
@@ -114,6 +117,7 @@ class Recorder:
                 failures=sum(not row.evaluation.ok for row in self.rows),
                 agent_seconds=round(self._clock.seconds, 6),
                 versions=run.versions,
+                code=run.code,
                 detail=detail,
             ),
             tuple(self.rows),
@@ -165,7 +169,7 @@ def describe(env: Env) -> tuple[str, Environment]:
         absolute(options),
         shared,
         trained=_single(env).trainer is not None,
-        context=json.loads(json.dumps(dict(ledger(env).context))),
+        context=json.loads(json.dumps(identity(env))),
     )
 
 

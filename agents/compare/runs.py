@@ -22,8 +22,11 @@ from agents.compare.files import Record, Run, read_run, write_record
 from agents.compare.records import Recorder, versions
 from agents.compare.specs import Spec
 from agents.episodes import spending
+from agents.run_directory import RunError
 from agents.search import make_agent_class
+from nas_gym._resolve import named_module
 from nas_gym.evaluators.worker_pool import WorkerPool
+from nas_gym.own_code import code_of
 
 PLAIN_EVERY = 5.0  # seconds between two lines where the output is no terminal
 
@@ -56,6 +59,9 @@ def plan(out: Path, config: Config) -> list[Job]:
     """Every run that the configuration asks for and that has not ended.
 
     Seeds come first, so that a comparison that is stopped has about as many of every agent.
+
+    Raises:
+        RunError: An agent's code is not that of its runs on record.
     """
     jobs = [
         Job(out, Run(label, agent, seed, config.budget), environment, config.data_dir)
@@ -63,7 +69,24 @@ def plan(out: Path, config: Config) -> list[Job]:
         for label, environment in config.environments.items()
         for agent in config.agents
     ]
-    return [job for job in jobs if (done := read_run(out, job.run)) is None or done.failed]
+    codes = {agent: _own_code(agent) for agent in config.agents}
+    todo = []
+    for job in jobs:
+        done = read_run(out, job.run)
+        if done is None or done.failed:
+            todo.append(job)
+        elif done.code != codes[done.agent]:
+            raise RunError(
+                f"the code of the agent {done.agent} has changed since its runs on record: give it "
+                f"another name, or delete {done.path(out, '.json').parent} to run it anew"
+            )
+    return todo
+
+
+def _own_code(agent: str) -> str | None:
+    """The sha256 of an agent's code; None for those of this package."""
+    name = Spec.parse(agent).name
+    return code_of(make_agent_class(name)) if named_module("agent", name) else None
 
 
 def execute(jobs: Sequence[Job], workers: int, console: Console) -> list[Run]:
@@ -160,7 +183,13 @@ def run_job(job: Job) -> Run:
         agent_class = make_agent_class(spec.name)
         env = make(job.environment.id, num_envs(agent_class, spec), job.arguments())
         recorder = Recorder(
-            env, job.out, agent=run.agent, seed=run.seed, budget=run.budget, label=run.env
+            env,
+            job.out,
+            agent=run.agent,
+            seed=run.seed,
+            budget=run.budget,
+            label=run.env,
+            code=_own_code(run.agent),
         )
         with spending(env, run.budget):  # stops an agent that does not stop itself
             make_agent(agent_class, env, run.seed, spec).learn(run.budget)

@@ -12,10 +12,9 @@ from typing import Any
 
 from nas_gym._resolve import resolve
 from nas_gym.isolation import isolated
-from nas_gym.tasks.base import Split, Task
+from nas_gym.tasks.base import DataError, Split, Task
 from nas_gym.tasks.digits import digits
-from nas_gym.tasks.folder import from_folder
-from nas_gym.tasks.splits import DataError, DataWarning
+from nas_gym.tasks.folder import absolute, from_folder
 from nas_gym.tasks.vision import cifar10, fashion_mnist, mnist
 
 TASKS: dict[str, Callable[[Path], Task]] = {
@@ -26,25 +25,16 @@ TASKS: dict[str, Callable[[Path], Task]] = {
 }
 
 DATA_VARIABLE = "NAS_GYM_DATA"
-FOLDER = "folder:"  # begins the name of a task that is a folder of images
+FOLDER = "folder:"
 
-__all__ = [
-    "DATA_VARIABLE",
-    "TASKS",
-    "DataError",
-    "DataWarning",
-    "Split",
-    "Task",
-    "data_root",
-    "from_folder",
-    "load_task",
-]
+__all__ = ["DATA_VARIABLE", "TASKS", "DataError", "Split", "Task", "data_root", "from_folder"]
+__all__ += ["load_task"]
 
 
 def data_root(data_dir: str | Path | None = None) -> Path:
     """Where data is looked for: the argument, else ``$NAS_GYM_DATA``, else ``~/.cache/nas-gym``."""
     chosen = data_dir or os.environ.get(DATA_VARIABLE) or "~/.cache/nas-gym"
-    return Path(chosen).expanduser()
+    return Path(os.path.expanduser(chosen)).absolute()
 
 
 def load_task(spec: str | Mapping[str, Any], data_dir: str | Path | None = None) -> Task:
@@ -64,11 +54,22 @@ def load_task(spec: str | Mapping[str, Any], data_dir: str | Path | None = None)
     name = options.pop("name", None)
     if not isinstance(name, str):
         raise ValueError(f"a task needs a name, got {spec!r}")
-    if name.startswith(FOLDER):
-        if not name.removeprefix(FOLDER).strip():
-            raise ValueError(f"task {name!r} names no folder: it must be folder:PATH")
-        name = f"{FOLDER}{Path(name.removeprefix(FOLDER)).expanduser().absolute()}"
-    return _load(name, data_root(data_dir).absolute(), json.dumps(options, sort_keys=True))
+    try:
+        options_json = json.dumps(options, sort_keys=True)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"task {name!r}: options must be JSON values: {error}") from error
+    if name.startswith(FOLDER):  # the same folder wherever the process goes
+        name = f"{FOLDER}{absolute(name.removeprefix(FOLDER))}"
+    return _load(name, data_root(data_dir).absolute(), options_json)
+
+
+def task_code(spec: str | Mapping[str, Any] | Task | None) -> Callable[..., Task] | None:
+    """The function of the user's own that a task's name stands for; None for everything else."""
+    name = spec.get("name") if isinstance(spec, Mapping) else spec
+    if not isinstance(name, str) or name.startswith(FOLDER) or name in TASKS:
+        return None
+    function: Callable[..., Task] = resolve(name, TASKS, "task")
+    return function
 
 
 @lru_cache(maxsize=4)
@@ -80,7 +81,8 @@ def _load(name: str, root: Path, options_json: str) -> Task:
     try:
         inspect.signature(make).bind(folder or root, **options)
     except TypeError as error:
-        raise ValueError(f"task {name!r}: {error}") from error
+        known = ", ".join(list(inspect.signature(make).parameters)[1:]) or "none"
+        raise ValueError(f"task {name!r}: {error}; its options are: {known}") from error
     task = make(folder or root, **options)
     if not isinstance(task, Task):
         raise ValueError(f"{name} must return a nas_gym.Task, it returned {type(task).__name__}")

@@ -3,48 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Self
 
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from nas_gym.isolation import isolated
 from nas_gym.recipe import Recipe
-from nas_gym.tasks.splits import DataError, held_out, interleaved, split_by_class
+from nas_gym.tasks.arrays import as_split, check_range, count_classes
+from nas_gym.tasks.split import DataError, Split, check_share, hold_out
 from nas_gym.tasks.statistics import channel_statistics
-from nas_gym.tasks.tensors import as_images, as_labels, check_classes
 
-__all__ = ["DataError", "Split", "Task", "split_by_class"]
-
-
-@dataclass(frozen=True, eq=False)
-class Split:
-    """Labelled images.
-
-    Attributes:
-        images: ``(N, height, width, channels)``, uint8 or float32: channels last, as training
-            wants them.
-        labels: ``(N,)`` int64.
-    """
-
-    images: Tensor
-    labels: Tensor
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def take(self, indices: Tensor) -> Split:
-        """The images at these positions, in this order."""
-        return Split(self.images[indices].contiguous(), self.labels[indices])
-
-    def joined(self, other: Split) -> Split:
-        """This split followed by another one."""
-        return Split(torch.cat([self.images, other.images]), torch.cat([self.labels, other.labels]))
+__all__ = ["DataError", "Split", "Task"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,8 +51,8 @@ class Task:
     @cached_property
     @isolated
     def statistics(self) -> tuple[list[float], list[float]]:
-        """Per channel of the training images, mean and scale; see `channel_statistics`."""
-        return channel_statistics(self.train.images)
+        """Per-channel mean and standard deviation of the training images, to normalise with."""
+        return channel_statistics(self.train.images.numpy())
 
     @cached_property
     @isolated
@@ -111,56 +84,63 @@ class Task:
     def from_tensors(
         cls,
         name: str,
-        images: Tensor | NDArray[Any],
-        labels: Tensor | NDArray[Any] | Sequence[int],
+        images: Any,
+        labels: Any,
         *,
-        test_images: Tensor | NDArray[Any] | None = None,
-        test_labels: Tensor | NDArray[Any] | Sequence[int] | None = None,
-        validation: float = 0.2,
+        validation_images: Any = None,
+        validation_labels: Any = None,
+        test_images: Any = None,
+        test_labels: Any = None,
+        validation: float | None = None,
         num_classes: int | None = None,
-        recipe: Recipe | None = None,
+        recipe: Recipe | Mapping[str, Any] | None = None,
     ) -> Self:
-        """A task from the user's own data, of which it takes a copy.
+        """A task from the user's own data, which is copied.
+
+        Without validation images some of each class are held out: by a fixed hash of the class and
+        of the image's place in it, at least one of two. Near-copies (frames of a film, views of
+        one object) are best kept together by giving the validation images.
 
         Args:
             name: Short name of the task.
-            images: ``(N, channels, height, width)`` or ``(N, height, width)``, a tensor or an
-                array; uint8 is kept, anything else becomes float32.
-            labels: ``(N,)`` class numbers from 0.
+            images: ``(N, channels, height, width)`` or ``(N, height, width)`` of finite numbers:
+                a tensor, a numpy array or lists. uint8 is kept, anything else becomes float32.
+            labels: ``(N,)`` class numbers from 0 without gaps; whole numbers of any type.
+            validation_images: Images that children are scored on, in the same form.
+            validation_labels: Their labels: every class, and no other.
             test_images: Images of the sealed test set, in the same form.
             test_labels: Their labels.
-            validation: Share of each class that is held out to score children, in (0, 1). It is
-                chosen by a hash of the images' order within their class.
-            num_classes: Number of classes; None for the largest label plus one, where each of
-                them must have an image then.
-            recipe: Default recipe; None for `Recipe`'s own defaults.
+            validation: Share of each class that is held out to score children, in (0, 1); None
+                for 0.2. Not beside validation images.
+            num_classes: Number of classes, where some of them have no image; None for the largest
+                label plus one.
+            recipe: Default recipe, or changes to `Recipe`'s defaults; None for these.
 
         Raises:
-            DataError: Shapes, types, labels or counts that do not fit.
+            DataError: Shapes, types, labels, counts or options that do not fit.
         """
-        data, classes = _labelled(name, images, labels, num_classes)
-        share = isinstance(validation, float) and 0 < validation < 1
-        if not share:
-            raise DataError(f"task {name!r}: validation must be in (0, 1), got {validation!r}")
-        if (test_images is None) != (test_labels is None):
-            raise DataError(f"task {name!r}: need test images and test labels, or neither")
-        open_test = None
-        if test_images is not None:
-            test, _ = _labelled(name, test_images, test_labels, classes)
-            if test.images.shape[1:] != data.images.shape[1:]:
-                raise DataError(f"task {name!r}: test images have another shape than the others")
-            if test.images.dtype != data.images.dtype:
+        if not isinstance(name, str) or not name:
+            raise DataError(f"a task needs a name, got {name!r}")
+        default = as_recipe(name, recipe)
+        share = check_share(name, 0.2 if validation is None else validation)
+        data = as_split(name, images, labels)
+        classes = count_classes(name, data, num_classes)
+        given = _part(name, "validation", validation_images, validation_labels, data, classes)
+        test = _part(name, "test", test_images, test_labels, data, classes)
+        if given is None:
+            train, held = hold_out(name, data.labels, share)
+            held_out = data.take(held)
+        else:
+            if validation is not None:
+                raise DataError(f"task {name!r}: validation is a share or images, not both")
+            if differing := set(given.labels.tolist()) ^ set(data.labels.tolist()):
                 raise DataError(
-                    f"task {name!r}: test images become {test.images.dtype} and the others "
-                    f"{data.images.dtype}: give both in one type and unit"
+                    f"task {name!r}: training and validation images must be of the same classes; "
+                    f"only one of them has {min(differing)}"
                 )
-            open_test = partial(_identity, test)
-        held = held_out(data.labels, validation, name)
-        train, scored = (
-            data.take(interleaved(data.labels, which.nonzero().squeeze(1)))
-            for which in (~held, held)
-        )
-        return cls(name, train, scored, classes, recipe or Recipe(), open_test)
+            (train, _), held_out = hold_out(name, data.labels, 0), given
+        open_test = None if test is None else partial(_identity, test)
+        return cls(name, data.take(train), held_out, classes, default, open_test)
 
     def save(self, path: Path) -> None:
         """Write what a search sees (never the test set) for other processes to map."""
@@ -184,10 +164,42 @@ class Task:
         return cls(**plain)
 
 
-def _labelled(name: str, images: Any, labels: Any, num_classes: int | None) -> tuple[Split, int]:
-    pixels = as_images(name, images)
-    numbers = as_labels(name, labels, len(pixels))
-    return Split(pixels, numbers), check_classes(name, numbers, num_classes)
+def as_recipe(name: str, recipe: Recipe | Mapping[str, Any] | None) -> Recipe:
+    """A task's default recipe: as it is, or from changes to `Recipe`'s defaults.
+
+    Raises:
+        DataError: It is neither, or a field is wrong.
+    """
+    if isinstance(recipe, Recipe):
+        return recipe
+    if recipe is not None and not isinstance(recipe, Mapping):
+        raise DataError(
+            f"task {name!r}: recipe must be a Recipe or a mapping of its fields, got {recipe!r}"
+        )
+    try:
+        return Recipe().replaced(recipe or {})
+    except ValueError as error:
+        raise DataError(f"task {name!r}: {error}") from error
+
+
+def _part(
+    name: str, part: str, images: Any, labels: Any, train: Split, classes: int
+) -> Split | None:
+    """Validation or test images, where they are given, in the form of the training images."""
+    if images is None and labels is None:
+        return None
+    if images is None or labels is None:
+        raise DataError(f"task {name!r}: need {part} images and {part} labels, or neither")
+    split = as_split(name, images, labels)
+    check_range(name, split, classes)
+    if split.images.shape[1:] != train.images.shape[1:]:
+        raise DataError(f"task {name!r}: {part} images have another shape than the others")
+    if split.images.dtype != train.images.dtype:
+        raise DataError(
+            f"task {name!r}: {part} images are {split.images.dtype}, the training images "
+            f"{train.images.dtype}: give both in the same units and type"
+        )
+    return split
 
 
 def _identity(split: Split) -> Split:

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from nas_gym.recipe import Recipe
-from nas_gym.tasks.base import Split, Task
-from nas_gym.tasks.splits import DataError, split_by_class
+from nas_gym.tasks.base import Task
+from nas_gym.tasks.split import DataError, Split, split_by_class
 
 FILE = Path(__file__).with_name("data") / "digits.csv.gz"
 SHA256 = "09f66e6debdee2cd2b5ae59e0d6abbb73fc2b0e0185d2e1957e9ebb51e23aa22"

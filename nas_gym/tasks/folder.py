@@ -1,4 +1,4 @@
-"""A task from a folder of images, one sub-folder per class."""
+"""A task from a folder of pictures, one sub-folder per class."""
 
 from __future__ import annotations
 
@@ -8,101 +8,111 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
+from nas_gym.isolation import isolated
 from nas_gym.recipe import Recipe
-from nas_gym.tasks.base import Split, Task
-from nas_gym.tasks.layout import files_of, find_layout
-from nas_gym.tasks.pictures import read_picture
-from nas_gym.tasks.splits import held_out, interleaved
+from nas_gym.tasks.base import Task, as_recipe
+from nas_gym.tasks.layout import Classes, check_same, find_splits, list_classes
+from nas_gym.tasks.pictures import read_split
+from nas_gym.tasks.split import DataError, check_share, hold_out
 
 
+@isolated
 def from_folder(
     path: str | Path,
     *,
     size: int = 32,
     channels: int = 3,
-    validation: float = 0.2,
+    validation: float | None = None,
     recipe: Recipe | Mapping[str, Any] | None = None,
 ) -> Task:
-    """Read ``path/train/<class>/*`` and, sealed, ``path/test/<class>/*``.
+    """Read ``path/train/<class>/``, ``path/val/<class>/`` and, sealed, ``path/test/<class>/``.
 
-    The folders of the splits may have any usual name (``Training``, ``val``, ``valid``, ...).
-    ``val`` is what children are scored on; without it a share of each class is. A folder without
-    ``train`` holds the classes itself and has no test set. Folders inside of a class are read
-    through; hidden files, and texts and tables among the pictures, are passed over; anything else
-    must be a picture with one frame. It is read as a viewer shows it: turned as its EXIF tag says,
-    16 bits scaled to 8, transparency on white. Every image is decoded once, now, so that a damaged
-    file is reported before the search and not in the middle.
+    The splits may have any usual name (``training``, ``Valid``, ``test_set``, ...). Without a
+    validation folder some pictures of each class are held out, as in `Task.from_tensors`. A folder
+    without ``train`` holds the classes themselves and has no test set. Folders inside a class are
+    read through; hidden entries and notes (``.txt``, ``.csv``, ...) are left out; anything else
+    that is no picture is refused. Classes are numbered in the order of their names.
+
+    Every picture of a search is decoded once, now, so that a damaged file is reported before the
+    search and not in the middle: turned and composed as a viewer shows it (see `read_picture`),
+    then stretched to a square. Of the test set only the names are looked at.
 
     Args:
         path: The folder.
-        size: Images become ``size`` x ``size`` pixels.
+        size: Pictures become ``size`` x ``size`` pixels.
         channels: 3 for colour, 1 for grey.
-        validation: Share of each class that children are scored on, where there is no ``val``. It
-            is chosen by a hash of the files' order; near copies (frames of a film, views of one
-            object) should be kept together by a ``val`` of your own.
-        recipe: Default recipe, or changes to `Recipe`'s own defaults; None for these.
+        validation: Share of each class that children are scored on, in (0, 1); None for 0.2. Not
+            beside a validation folder.
+        recipe: Default recipe, or changes to `Recipe`'s defaults; None for these.
 
     Raises:
-        ValueError: An option is wrong.
-        DataError: No such folder, no classes in it, a file that is no image, or folders that could
-            be taken for what they are not.
+        DataError: An option, the form of the folder or a file is wrong.
     """
-    _check_options(size, channels, validation)
-    if not isinstance(recipe, Recipe):
-        if not isinstance(recipe, Mapping | None):
-            raise ValueError(f"recipe must be a mapping of its fields, got {recipe!r}")
-        recipe = Recipe().replaced(recipe or {})
-    root = Path(path).expanduser().absolute()
-    layout = find_layout(root)
-    read = partial(_read, classes=layout.classes, size=size, channels=channels)
-    name, train = root.resolve().name, read(layout.train)
-    if layout.validation is not None:
-        scored = read(layout.validation)
+    root = absolute(path)
+    name = root.resolve().name or "images"
+    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+        raise DataError(f"task {name!r}: size must be a whole number of at least 1, got {size!r}")
+    if isinstance(channels, bool) or channels not in (1, 3):
+        raise DataError(f"task {name!r}: channels must be 1 (grey) or 3, got {channels!r}")
+    share = check_share(name, 0.2 if validation is None else validation)
+    default = as_recipe(name, recipe)
+    splits = find_splits(root)
+    if validation is not None and "validation" in splits:
+        raise DataError(
+            f"task {name!r}: validation is a share or the folder {splits['validation']}, not both"
+        )
+    listed = {part: list_classes(folder) for part, folder in splits.items()}
+    for part in splits:
+        check_same(splits["train"], listed["train"], splits[part], listed[part])
+    _check_memory(name, [listed[part] for part in listed if part != "test"], size, channels)
+
+    files, labels = _flat(listed["train"])
+    if "validation" in listed:
+        train, _ = hold_out(name, labels, 0)
+        held_out = read_split(*_flat(listed["validation"]), size, channels)
     else:
-        held = held_out(train.labels, validation, name)
-        scored, train = _part(train, held), _part(train, ~held)
-    everything = torch.arange(len(train)), torch.arange(len(scored))
+        train, held = hold_out(name, labels, share)
+        held_out = read_split([files[i] for i in held], labels[held], size, channels)
     return Task(
         name,
-        train.take(interleaved(train.labels, everything[0])),
-        scored.take(interleaved(scored.labels, everything[1])),
-        len(layout.classes),
-        recipe,
-        None if layout.test is None else partial(read, layout.test),
+        read_split([files[i] for i in train], labels[train], size, channels),
+        held_out,
+        len(listed["train"]),
+        default,
+        partial(read_split, *_flat(listed["test"]), size, channels) if "test" in listed else None,
     )
 
 
-def _check_options(size: Any, channels: Any, validation: Any) -> None:
-    def whole(value: Any) -> bool:
-        return isinstance(value, int) and not isinstance(value, bool)
+def absolute(path: str | Path) -> Path:
+    """A folder's path that holds whatever the working directory becomes; ``~`` is the home.
 
-    if not whole(size) or size < 1:
-        raise ValueError(f"size must be a whole number of pixels, at least 1, got {size!r}")
-    if not whole(channels) or channels not in (1, 3):
-        raise ValueError(f"channels must be 3 (colour) or 1 (grey), got {channels!r}")
-    if not isinstance(validation, float) or not 0 < validation < 1:
-        raise ValueError(f"validation must be a share in (0, 1), got {validation!r}")
-
-
-def _part(split: Split, which: Tensor) -> Split:
-    return split.take(which.nonzero().squeeze(1))
+    Raises:
+        DataError: There is no such folder.
+    """
+    if not isinstance(path, str | os.PathLike) or not os.fspath(path):
+        raise DataError(f"an image folder needs a path, as folder:PATH, got {path!r}")
+    root = Path(os.path.expanduser(path)).absolute()
+    if not os.path.isdir(root):
+        raise DataError(f"there is no image folder {root}")
+    return root
 
 
-def _read(folder: Path, classes: tuple[str, ...], size: int, channels: int) -> Split:
-    files = list(files_of(folder, classes))
-    needed = len(files) * size * size * channels
+def _flat(classes: Classes) -> tuple[list[Path], torch.Tensor]:
+    """All files, class after class, and the number of the class of each."""
+    files = [file for members in classes.values() for file in members]
+    counts = torch.tensor([len(members) for members in classes.values()])
+    return files, torch.arange(len(classes)).repeat_interleave(counts)
+
+
+def _check_memory(name: str, parts: list[Classes], size: int, channels: int) -> None:
+    count = sum(len(members) for classes in parts for members in classes.values())
+    needed = count * size * size * channels
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > memory // 2:
-        raise ValueError(
-            f"size={size}: {len(files):,} images of {size} x {size} x {channels} bytes are "
-            f"{needed / 2**30:,.1f} GiB, more than half of this machine's {memory / 2**30:,.1f}: "
-            "take a smaller size"
+    if needed > memory:
+        raise DataError(
+            f"task {name!r}: size={size} is too large: {count:,} pictures of {size} x {size} x "
+            f"{channels} bytes are {needed / 2**30:,.1f} GiB, and this machine has "
+            f"{memory / 2**30:,.1f} GiB"
         )
-    images = np.empty((len(files), size, size, channels), dtype=np.uint8)
-    for place, (file, _) in enumerate(files):
-        images[place] = read_picture(file, size, channels)
-    return Split(torch.from_numpy(images), torch.tensor([label for _, label in files]))

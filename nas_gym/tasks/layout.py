@@ -1,155 +1,159 @@
-"""Where the pictures of an image folder lie: its splits, classes and files, by names alone."""
+"""What the folders and files of an image folder stand for, by their names alone."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+import re
+import unicodedata
 from pathlib import Path
 
-from nas_gym.tasks.splits import DataError
+from nas_gym.tasks.split import DataError
 
-# Names of the folders of a split, in any case.
+Classes = dict[str, list[Path]]  # class name -> its pictures, both in the order of their names
+
 SPLITS = {
-    **dict.fromkeys(("train", "training", "trainset", "train_set"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "valset", "val_set", "dev"), "validation"),
-    **dict.fromkeys(("test", "testing", "testset", "test_set"), "test"),
+    "train": ("train", "training", "trn"),
+    "validation": ("val", "valid", "validation", "validate", "dev", "development"),
+    "test": ("test", "testing", "tst", "eval", "evaluation", "holdout"),
 }
-SYSTEM = {"__macosx", "thumbs.db", "desktop.ini", "@eadir", "lost+found", "__pycache__"}
-# Files that may lie among pictures and are none. Any other file must be one.
-NO_PICTURES = {".txt", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".md", ".yaml", ".yml", ".toml"}
-NO_PICTURES |= {".html", ".log", ".pdf", ".doc", ".docx", ".xls", ".xlsx", ".py", ".ipynb", ".sh"}
-NO_PICTURES |= {".db", ".ini", ".url", ".lnk", ".license", ".cfg"}
+
+# What operating systems, editors and archives leave behind, beside what begins with a dot.
+HIDDEN = {
+    "__macosx",
+    "__pycache__",
+    "$recycle.bin",
+    "@eadir",
+    "desktop.ini",
+    "icon\r",
+    "lost+found",
+    "system volume information",
+    "thumbs.db",
+}
+
+# Files that lie beside pictures and are none; a file of any other kind must be a picture.
+NOTES = {".csv", ".db", ".htm", ".html", ".ini", ".ipynb", ".json", ".jsonl", ".log", ".md"}
+NOTES |= {".aae", ".py", ".rst", ".toml", ".tsv", ".txt", ".url", ".xml", ".xmp", ".yaml", ".yml"}
+NOTES |= {".md5", ".sha1", ".sha256"}
+NOTES_NAMED = {"copying", "licence", "license", "notice", "readme"}
 
 
-@dataclass(frozen=True)
-class Layout:
-    """The folders of an image folder.
-
-    Attributes:
-        train: Holds a folder for each class.
-        validation: The same for the images to score on; None where they are cut out of ``train``.
-        test: The same for the sealed images, or None.
-        classes: Names of the classes, sorted.
-    """
-
-    train: Path
-    validation: Path | None
-    test: Path | None
-    classes: tuple[str, ...]
-
-
-def find_layout(root: Path) -> Layout:
-    """Find splits and classes, and refuse what could be taken for something else than it is.
+def find_splits(root: Path) -> dict[str, Path]:
+    """The folders of the splits: ``train``, and ``validation`` and ``test`` where they are.
 
     Raises:
-        DataError: The message says what is in the way.
+        DataError: Folders that cannot be told apart; the message says what would be right.
     """
-    if not root.is_dir():
-        raise DataError(f"there is no image folder {root}")
-    folders = {entry.name: entry for entry in visible(root) if entry.is_dir()}
+    folders, strays = _entries(root)
     found: dict[str, Path] = {}
-    for name, folder in folders.items():
-        split = SPLITS.get(name.lower())
-        if split in found:
-            raise DataError(
-                f"{root} has two folders for {split}, {found[split].name} and {name}: keep one"
-            )
-        if split is not None:
-            found[split] = folder
-    others = sorted(name for name in folders if name.lower() not in SPLITS)
-    if found and "train" not in found:
-        names = ", ".join(sorted(folder.name for folder in found.values()))
+    for folder in folders:
+        part = _split_named(folder.name)
+        if part in found:
+            raise DataError(f"{found[part]} and {folder.name} both look like the {part} split")
+        if part is not None:
+            found[part] = folder
+    others = [folder.name for folder in folders if folder not in found.values()]
+    if not found:
+        return {"train": root}
+    looks = ", ".join(folder.name for folder in found.values())
+    if "train" not in found and others:
         raise DataError(
-            f"{root} has {names}, which looks like a split and not a class, but no train: put the "
-            f"classes into {root / 'train'}"
+            f"{root}: {looks} looks like a split, not a class: put the classes into a folder train"
         )
-    if found and others:
+    if "train" not in found:
+        raise DataError(f"{root} has {looks} but no train: there is nothing to train on")
+    if others:
         raise DataError(
-            f"{root} has {found['train'].name} and beside it {', '.join(others[:3])}, no split: "
-            "only train, val and test may lie there (a class of that name belongs into train)"
+            f"{root}: {_some(others)} beside {looks} is no split: classes belong into the folders "
+            "of the splits"
         )
-    train = found.get("train", root)
-    classes = _classes(train)
-    if len(classes) < 2:
-        raise DataError(f"{train} needs a sub-folder of images per class, has {len(classes)}")
-    for split in ("validation", "test"):
-        if split in found:
-            _compare(found[split], classes, train)
-    return Layout(train, found.get("validation"), found.get("test"), classes)
+    if strays:
+        raise DataError(f"{strays[0]} lies beside {looks}: move it into the folder of a class")
+    return found
 
 
-def files_of(folder: Path, classes: tuple[str, ...]) -> Iterator[tuple[Path, int]]:
-    """Every picture's file with the number of its class, by class and then by name.
-
-    Folders inside of a class are read through.
+def list_classes(folder: Path) -> Classes:
+    """The pictures of each sub-folder, by name; none is opened.
 
     Raises:
-        DataError: Something there is neither a file nor a folder.
+        DataError: Something that is neither a class nor a picture.
     """
-    for label, name in enumerate(classes):
-        for file in _walk(folder / name, frozenset()):
-            yield file, label
+    folders, strays = _entries(folder)
+    if strays and folders:
+        raise DataError(f"{strays[0]} lies beside the folders of classes: move it into one of them")
+    return {entry.name: _pictures(entry, folder) for entry in folders}
 
 
-def visible(folder: Path) -> list[Path]:
-    """The entries of a folder, sorted, without hidden ones and those of operating systems.
-
-    Raises:
-        DataError: The folder cannot be read.
-    """
-    try:
-        entries = sorted(folder.iterdir())
-    except OSError as error:
-        raise DataError(f"cannot read the folder {folder}: {error.strerror}") from error
-    return [e for e in entries if not e.name.startswith(".") and e.name.lower() not in SYSTEM]
-
-
-def _walk(folder: Path, above: frozenset[str]) -> Iterator[Path]:
-    real = os.path.realpath(folder)
-    if real in above:
-        return  # a link to a folder that it lies in
-    for entry in visible(folder):
-        if entry.is_dir():
-            yield from _walk(entry, above | {real})
-        elif not entry.is_file():
-            raise DataError(f"{entry} is no file and no folder, or a link to nowhere")
-        elif entry.suffix.lower() not in NO_PICTURES and entry.name.lower() not in NO_PICTURES:
-            yield entry
-
-
-def _classes(folder: Path) -> tuple[str, ...]:
-    """Names of the classes in a split; each must have a picture, and each picture a class."""
-    classes = []
-    for entry in visible(folder):
-        if entry.is_dir():
-            if next(_walk(entry, frozenset()), None) is None:
-                raise DataError(
-                    f"{entry} would be a class, but has no pictures: fill it or remove it"
-                )
-            classes.append(entry.name)
-        elif entry.suffix.lower() in _picture_suffixes():
-            raise DataError(
-                f"{entry} lies in no class: pictures belong into a sub-folder of {folder} that is "
-                "named as their class"
-            )
-    return tuple(classes)
-
-
-def _compare(folder: Path, classes: tuple[str, ...], train: Path) -> None:
-    """Refuse a split that has not the classes of the training images; only names are looked at."""
-    there = set(_classes(folder))
+def check_same(train_folder: Path, train: Classes, folder: Path, classes: Classes) -> None:
+    """Raise `DataError` unless a split has the classes of the training images, and pictures."""
+    if len(train) < 2:
+        raise DataError(
+            f"{train_folder} needs a sub-folder of images per class, has {len(train)}"
+            + (f" ({_some(list(train))})" if train else "")
+        )
+    seen: dict[str, str] = {}
+    for name in [*train, *classes]:
+        key = unicodedata.normalize("NFKC", name).casefold().strip()
+        if seen.setdefault(key, name) != name:
+            raise DataError(f"{folder}: classes {seen[key]!r} and {name!r} have nearly one name")
     for what, names in (
-        ("lacks", set(classes) - there),
-        ("has, unlike the training images,", there - set(classes)),
+        ("has classes that the training images lack", classes.keys() - train.keys()),
+        ("lacks classes of the training images", train.keys() - classes.keys()),
     ):
         if names:
-            raise DataError(
-                f"{folder} {what} {', '.join(sorted(names)[:3])}: it needs the classes of {train}"
-            )
+            raise DataError(f"{folder} {what}: {_some(sorted(names))}")
+    empty = [name for name, members in classes.items() if not members]
+    if empty:
+        raise DataError(f"the class folder {folder / empty[0]} holds no images")
 
 
-def _picture_suffixes() -> set[str]:
-    from PIL import Image
+def _pictures(top: Path, split: Path) -> list[Path]:
+    """All picture files in a class folder and in the folders inside it."""
+    found: list[Path] = []
+    open_folders: list[tuple[Path, tuple[Path, ...]]] = [(top, (split.resolve(),))]
+    while open_folders:
+        folder, above = open_folders.pop()
+        real = folder.resolve()
+        if real in above:
+            raise DataError(f"{folder} links back to a folder that it lies in")
+        folders, files = _entries(folder)
+        for inner in folders:
+            if _split_named(inner.name):
+                raise DataError(
+                    f"{inner} looks like a split inside a class: the classes belong into the "
+                    "splits, as train/CLASS"
+                )
+        for file in files:
+            if not file.is_file():
+                raise DataError(f"{file} is neither a picture nor a folder")
+        found += files
+        open_folders += [(inner, (*above, real)) for inner in folders]
+    return sorted(found, key=lambda file: file.parts)
 
-    return set(Image.registered_extensions())
+
+def _entries(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Sub-folders and other entries, by name, without the hidden ones and notes."""
+    try:
+        entries = sorted(folder.iterdir(), key=lambda entry: entry.name)
+        visible = [entry for entry in entries if not _hidden(entry.name)]
+        folders = [entry for entry in visible if entry.is_dir()]
+    except OSError as error:
+        raise DataError(f"{folder} cannot be listed: {error.strerror}") from error
+    files = [entry for entry in visible if entry not in set(folders) and not _note(entry)]
+    return folders, files
+
+
+def _split_named(name: str) -> str | None:
+    word = re.sub("[^a-z]", "", name.casefold())
+    word = re.sub("(dataset|data|set|split|images|imgs|pictures|folder)$", "", word)
+    return next((part for part, words in SPLITS.items() if word in words), None)
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith(".") or name.casefold() in HIDDEN
+
+
+def _note(file: Path) -> bool:
+    return file.suffix.casefold() in NOTES or file.stem.casefold() in NOTES_NAMED
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -1,4 +1,4 @@
-"""Mean and scale of every channel, by which images are normalised."""
+"""What images are normalised with."""
 
 from __future__ import annotations
 
@@ -6,61 +6,47 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
-# A channel whose values are nearly all the same is scaled by its range instead of its standard
-# deviation, so that the few others do not arrive as hundreds.
-SPARSE = 0.01
-ROUNDING = 4 * float(np.finfo(np.float32).eps)  # of the largest value: what arithmetic leaves
+ROWS = 2**18  # pixels at a time, so that the float64 copy stays small
+FARTHEST = 32.0  # deviations; see `channel_statistics`
 
 
-def channel_statistics(images: Tensor) -> tuple[list[float], list[float]]:
-    """What to subtract from each channel and what to divide it by.
+def channel_statistics(images: NDArray[Any]) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each channel, to normalise with.
 
-    That is mean and standard deviation. A channel without spread, or with that of rounding (below
-    one unit of uint8), is divided by 1, as scikit-learn's scalers do.
+    A channel whose deviation is that of rounding (``1 / sqrt(12)`` for whole numbers, for others
+    float32's spacing at the channel's largest value) is divided by 1, as scikit-learn's scalers
+    do. And no pixel of these images lies more than 32 deviations out: a few odd pixels in an
+    otherwise constant channel would lie at hundreds.
 
     Args:
         images: ``(N, height, width, channels)``, uint8 or float32.
     """
-    pixels = images.numpy()
-    columns = [pixels[..., channel] for channel in range(pixels.shape[-1])]
-    found = [_counted(one) if pixels.dtype == np.uint8 else _measured(one) for one in columns]
-    return [mean for mean, _ in found], [scale for _, scale in found]
+    pixels = images.reshape(-1, images.shape[-1])
+    whole = np.issubdtype(pixels.dtype, np.integer)
+    low, high = (edge.astype(np.float64) for edge in (pixels.min(0), pixels.max(0)))
+    # Sums of whole numbers are exact. Others are summed about their mean, as the difference of
+    # two large sums is mostly rounding.
+    center = np.zeros_like(low)
+    if not whole:
+        center = low + _sums(pixels, low)[0] / len(pixels)
+    total, squares = _sums(pixels, center)
+    offset = total / len(pixels)
+    mean = center + offset
+    std = np.sqrt(np.maximum(squares / len(pixels) - offset * offset, 0))
+    largest = np.maximum(np.abs(low), np.abs(high))
+    single = np.finfo(np.float32)
+    rounding = 12**-0.5 if whole else single.eps * largest + single.tiny
+    std = np.where(std <= rounding, 1.0, std)
+    return mean.tolist(), np.maximum(std, np.maximum(high - mean, mean - low) / FARTHEST).tolist()
 
 
-def _counted(values: NDArray[np.uint8]) -> tuple[float, float]:
-    """Of whole numbers, exactly: they are counted."""
-    counts = sum(np.bincount(part.reshape(-1), minlength=256) for part in _parts(values))
-    levels = np.arange(256)
-    mean, std, extent = _moments(levels.astype(np.float64), np.asarray(counts, dtype=np.float64))
-    return mean, _scale(std, extent, 1.0)
-
-
-def _measured(values: NDArray[np.float32]) -> tuple[float, float]:
-    count = values.size
-    mean = float(sum(part.sum(dtype=np.float64) for part in _parts(values))) / count
-    squares = sum(float(np.square(part.astype(np.float64) - mean).sum()) for part in _parts(values))
-    low, high = float(values.min()), float(values.max())
-    rounding = ROUNDING * max(abs(low), abs(high))
-    return mean, _scale((squares / count) ** 0.5, high - low, rounding)
-
-
-def _moments(
-    levels: NDArray[np.float64], counts: NDArray[np.float64]
-) -> tuple[float, float, float]:
-    total = counts.sum()
-    mean = float((levels * counts).sum() / total)
-    variance = float((counts * np.square(levels - mean)).sum() / total)
-    there = levels[counts > 0]
-    return mean, variance**0.5, float(there.max() - there.min())
-
-
-def _scale(std: float, extent: float, rounding: float) -> float:
-    scale = std if std >= SPARSE * extent else extent
-    return scale if scale > 0 and scale >= rounding else 1.0
-
-
-def _parts(values: NDArray[Any]) -> list[NDArray[Any]]:
-    """A large array in parts, so that no copy of it is larger than a few megabytes."""
-    return np.array_split(values, max(1, values.size // 4_000_000))
+def _sums(
+    pixels: NDArray[Any], center: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    total, squares = np.zeros_like(center), np.zeros_like(center)
+    for start in range(0, len(pixels), ROWS):
+        values = pixels[start : start + ROWS] - center
+        total += values.sum(0)
+        squares += np.einsum("nc,nc->c", values, values)
+    return total, squares

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from nas_gym.recipe import Recipe
-from nas_gym.tasks.base import Split, Task
-from nas_gym.tasks.splits import DataError, split_by_class
+from nas_gym.tasks.base import Task
+from nas_gym.tasks.split import DataError, Split, split_by_class
 
 # sha256 of the unpacked files. torchvision checks the archives it downloads, never these.
 MNIST_FILES = {
