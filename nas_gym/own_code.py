@@ -10,12 +10,11 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
-import importlib.util
 import site
 import sys
 import sysconfig
 from collections.abc import Callable, Iterator
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
@@ -47,13 +46,11 @@ def code_of(*things: Any) -> str | None:
     digests: dict[str, str] = {}
     for thing in things:
         for part in _parts(thing):
-            module = getattr(part, "__module__", None)
-            if not isinstance(module, str) or _top(module) in SHIPPED + _stdlib():
-                continue
+            module = part.__module__
             if _has_file(module):
                 _collect(module, digests)
             else:
-                name = f"{module}:{getattr(part, '__qualname__', '')}"
+                name = f"{module}:{part.__qualname__}"
                 digests[name] = _digest("\n".join(_compiled(part, set(), digests)))
     if not digests:
         return None
@@ -66,24 +63,24 @@ def own_code(**parts: Any) -> dict[str, dict[str, str]]:
     return {"code": found} if found else {}
 
 
-def _parts(thing: Any) -> Iterator[Any]:
-    """Classes and functions that a thing is made of."""
+def _parts(thing: Any) -> Iterator[type | FunctionType]:
+    """Classes and functions of the user's own that a thing is made of."""
     if isinstance(thing, functools.partial):
         for part in (thing.func, *thing.args, *thing.keywords.values()):
             yield from _parts(part)
     elif isinstance(thing, MethodType):
         yield from _parts(thing.__self__)
     elif isinstance(thing, type):
-        yield from thing.__mro__
+        home = _top(thing.__module__)
+        yield from (one for one in thing.__mro__ if _is_own(one.__module__, home))
     elif isinstance(thing, FunctionType):
-        yield thing
-        wrapped = getattr(thing, "__wrapped__", None)
-        if wrapped is not None:
-            yield from _parts(wrapped)
+        if _is_own(thing.__module__, _top(thing.__module__)):
+            yield thing
+        yield from _parts(getattr(thing, "__wrapped__", None))
     elif hasattr(thing, "__wrapped__"):  # an lru_cache and its like
         yield from _parts(thing.__wrapped__)
-    else:
-        yield from type(thing).__mro__
+    elif thing is not None:
+        yield from _parts(type(thing))
         for value in getattr(thing, "__dict__", {}).values():
             if isinstance(value, FunctionType | MethodType | functools.partial | type):
                 yield from _parts(value)
@@ -143,26 +140,37 @@ def _without_docstrings(tree: ast.Module) -> ast.Module:
 
 
 def _is_own(name: str, importer: str) -> bool:
-    """Whether an imported module is the user's: of the same package, or not installed."""
+    """Whether a module is the user's: of the importing package, or not installed."""
     top = _top(name)
     if not top or top in SHIPPED + _stdlib():
         return False
+    if top == importer or (name in sys.modules and not _has_file(name)):
+        return name == importer or name in sys.modules or _find(name) is not None
     spec = _find(top)  # of the top alone, as finding more would import it
     if spec is None:
         return False
     places = [spec.origin] if spec.origin else list(spec.submodule_search_locations or [])
     resolved = [Path(place).resolve() for place in places]
-    installed = any(place.is_relative_to(root) for place in resolved for root in _INSTALLED)
-    if installed and top != importer:
+    if any(place.is_relative_to(root) for place in resolved for root in _INSTALLED):
         return False
     return name == top or _find(name) is not None
 
 
 def _find(name: str) -> ModuleSpec | None:
-    try:
-        return importlib.util.find_spec(name)
-    except (ImportError, ValueError, AttributeError):
-        return None  # no module: an attribute of one
+    """Where a module lies; nothing is imported to find it."""
+    spec: ModuleSpec | None = None
+    whole = ""
+    for part in name.split("."):
+        places = None if spec is None else list(spec.submodule_search_locations or ())
+        whole = f"{whole}.{part}" if whole else part
+        loaded = getattr(sys.modules.get(whole), "__spec__", None)
+        try:
+            spec = loaded or PathFinder.find_spec(whole, places)
+        except (ImportError, ValueError, AttributeError):
+            return None
+        if spec is None:
+            return None  # no module: an attribute of one
+    return spec
 
 
 def _has_file(module: str) -> bool:

@@ -35,8 +35,8 @@ def leaves(tmp_path: Path) -> Path:
 
 
 OPTIONS: list[dict[str, Any]] = [
-    *({"size": value} for value in (0, -3, "big", 8.5, True, None, [8])),
-    *({"channels": value} for value in (2, 0, 4, "rgb", True, 3.5, None, [3])),
+    *({"size": value} for value in (0, -3, "big", 8.0, True, None, [8], 10**200)),
+    *({"channels": value} for value in (2, 0, 4, "rgb", True, 3.0, None, [3])),
     *({"validation": value} for value in (0, 1, 1.5, -0.1, "0.2", True, float("nan"), [0.2])),
     *({"recipe": value} for value in (3, "fast", [1], {"epochs": 0}, {"epochz": 1}, True)),
 ]

@@ -10,6 +10,7 @@ from pathlib import Path
 import helpers
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from nas_gym import DataError, Task, from_folder
@@ -147,6 +148,15 @@ def test_hidden_entries_and_notes_are_left_out(leaves: Path) -> None:
     assert len(task.open_test()) == 10
 
 
+def test_a_picture_is_one_whatever_its_name(tmp_path: Path) -> None:
+    for folder in "ab":
+        (tmp_path / folder).mkdir()
+        for name in ("readme.png", "license.jpg", "notes.txt.gif", "NOTICE.TIF"):
+            Image.new("L", (4, 4)).save(tmp_path / folder / name)
+        Image.new("L", (4, 4)).save(tmp_path / folder / "bare", format="png")
+    assert sizes(from_folder(tmp_path, size=4)) == (2, 8, 2)
+
+
 def make_fifo(path: Path) -> None:
     os.mkfifo(path)
 
@@ -227,3 +237,20 @@ def test_held_out_pictures_do_not_fall_into_step_with_names(tmp_path: Path) -> N
     task = from_folder(tmp_path, size=4, channels=1)
     for split in (task.train, task.validation):
         assert set(split.images.unique().tolist()) == set(range(5))
+
+
+def test_the_callers_torch_settings_do_not_matter(leaves: Path) -> None:
+    before = from_folder(leaves, size=4)
+    torch.set_default_dtype(torch.float64)
+    torch.set_default_device("meta")
+    try:
+        task = from_folder(leaves, size=4)
+        assert task.statistics == before.statistics
+        assert task.fingerprint == before.fingerprint
+        assert len(task.open_test()) == 10
+        images, labels = np.zeros((9, 1, 8, 8)), np.arange(9) % 3
+        assert len(Task.from_tensors("t", images, labels).validation) == 3
+        assert len(Task.from_tensors("t", images.tolist(), labels.tolist()).validation) == 3
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_default_device(None)

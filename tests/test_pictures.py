@@ -137,6 +137,26 @@ def test_what_is_transparent_is_white(mode: str, channels: int, tmp_path: Path) 
     assert (found[10:] == 255).all()
 
 
+@pytest.mark.parametrize(
+    ("mode", "key"), [("L", 0), ("RGB", (0, 0, 0)), ("1", 0), ("P", b"\0\xff")]
+)
+def test_one_transparent_colour_is_white(mode: str, key: object, tmp_path: Path) -> None:
+    picture = Image.fromarray(np.eye(SIDE, dtype=bool)).convert(mode)
+    if mode == "P":
+        picture = Image.fromarray(np.eye(SIDE, dtype=np.uint8)).convert("P")
+        picture.putpalette([0, 0, 0, 255, 255, 255])
+    assert (read(tmp_path, picture, transparency=key) == 255).all()
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_16_bits_are_turned_too(suffix: str, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    shades = np.arange(SIDE * SIDE, dtype=np.uint16).reshape(SIDE, SIDE) * 257
+    found = read(tmp_path, Image.fromarray(shades[::-1, ::-1].copy()), suffix, exif=exif)
+    assert (found[:, :, 0] == shades // 257).all()
+
+
 def test_half_transparent_is_half_white(tmp_path: Path) -> None:
     assert read(tmp_path, Image.new("RGBA", (8, 8), (0, 100, 200, 51))) == pytest.approx(
         np.full((SIDE, SIDE, 3), (204, 224, 244)), abs=1

@@ -28,7 +28,7 @@ DATA_VARIABLE = "NAS_GYM_DATA"
 FOLDER = "folder:"
 
 __all__ = ["DATA_VARIABLE", "TASKS", "DataError", "Split", "Task", "data_root", "from_folder"]
-__all__ += ["load_task"]
+__all__ += ["load_task", "task_code"]
 
 
 def data_root(data_dir: str | Path | None = None) -> Path:
@@ -60,7 +60,7 @@ def load_task(spec: str | Mapping[str, Any], data_dir: str | Path | None = None)
         raise ValueError(f"task {name!r}: options must be JSON values: {error}") from error
     if name.startswith(FOLDER):  # the same folder wherever the process goes
         name = f"{FOLDER}{absolute(name.removeprefix(FOLDER))}"
-    return _load(name, data_root(data_dir).absolute(), options_json)
+    return _load(name, data_root(data_dir), options_json)
 
 
 def task_code(spec: str | Mapping[str, Any] | Task | None) -> Callable[..., Task] | None:

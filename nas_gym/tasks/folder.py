@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from nas_gym.isolation import isolated
@@ -52,9 +53,9 @@ def from_folder(
     """
     root = absolute(path)
     name = root.resolve().name or "images"
-    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+    if not _whole(size) or size < 1:
         raise DataError(f"task {name!r}: size must be a whole number of at least 1, got {size!r}")
-    if isinstance(channels, bool) or channels not in (1, 3):
+    if not _whole(channels) or channels not in (1, 3):
         raise DataError(f"task {name!r}: channels must be 1 (grey) or 3, got {channels!r}")
     share = check_share(name, 0.2 if validation is None else validation)
     default = as_recipe(name, recipe)
@@ -99,11 +100,15 @@ def absolute(path: str | Path) -> Path:
     return root
 
 
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def _flat(classes: Classes) -> tuple[list[Path], torch.Tensor]:
     """All files, class after class, and the number of the class of each."""
     files = [file for members in classes.values() for file in members]
-    counts = torch.tensor([len(members) for members in classes.values()])
-    return files, torch.arange(len(classes)).repeat_interleave(counts)
+    counts = [len(members) for members in classes.values()]
+    return files, torch.from_numpy(np.repeat(np.arange(len(classes)), counts))
 
 
 def _check_memory(name: str, parts: list[Classes], size: int, channels: int) -> None:
@@ -113,6 +118,6 @@ def _check_memory(name: str, parts: list[Classes], size: int, channels: int) -> 
     if needed > memory:
         raise DataError(
             f"task {name!r}: size={size} is too large: {count:,} pictures of {size} x {size} x "
-            f"{channels} bytes are {needed / 2**30:,.1f} GiB, and this machine has "
-            f"{memory / 2**30:,.1f} GiB"
+            f"{channels} bytes are {needed // 2**30:,} GiB, and this machine has "
+            f"{memory // 2**30:,} GiB"
         )

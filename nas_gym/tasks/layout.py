@@ -66,7 +66,7 @@ def find_splits(root: Path) -> dict[str, Path]:
             "of the splits"
         )
     if strays:
-        raise DataError(f"{strays[0]} lies beside {looks}: move it into the folder of a class")
+        raise DataError(f"{strays[0]} lies beside {looks}: move it into a class, or away")
     return found
 
 
@@ -78,7 +78,9 @@ def list_classes(folder: Path) -> Classes:
     """
     folders, strays = _entries(folder)
     if strays and folders:
-        raise DataError(f"{strays[0]} lies beside the folders of classes: move it into one of them")
+        raise DataError(
+            f"{strays[0]} lies beside the folders of classes: move it into one, or away"
+        )
     return {entry.name: _pictures(entry, folder) for entry in folders}
 
 
@@ -137,8 +139,8 @@ def _entries(folder: Path) -> tuple[list[Path], list[Path]]:
         folders = [entry for entry in visible if entry.is_dir()]
     except OSError as error:
         raise DataError(f"{folder} cannot be listed: {error.strerror}") from error
-    files = [entry for entry in visible if entry not in set(folders) and not _note(entry)]
-    return folders, files
+    others = sorted(set(visible) - set(folders), key=lambda entry: entry.name)
+    return folders, [entry for entry in others if not _note(entry)]
 
 
 def _split_named(name: str) -> str | None:
@@ -152,7 +154,7 @@ def _hidden(name: str) -> bool:
 
 
 def _note(file: Path) -> bool:
-    return file.suffix.casefold() in NOTES or file.stem.casefold() in NOTES_NAMED
+    return file.suffix.casefold() in NOTES or file.name.casefold() in NOTES_NAMED
 
 
 def _some(names: list[str]) -> str:
