@@ -218,7 +218,7 @@ def _prepare(scratch: str | None, setup: Callable[..., None], arguments: tuple[A
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, args=(scratch,), daemon=True).start()
     with suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000")
+        Path("/proc/self/oom_score_adj").write_bytes(b"1000")
     setup(*arguments)
 
 
