@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import shlex
 from typing import Any
 
@@ -73,7 +74,8 @@ def report(run: RunDirectory, evaluations: list[Evaluation]) -> str:
     else:
         recipe = {k: v for k, v in context["recipe"].items() if v is not None}
         facts |= {"recipe": json.dumps(recipe), "data": context["data"]}
-        facts["retrain"] = f"{program()} retrain {shlex.quote(str(run.path))}"
+        path = os.fsencode(run.path).decode(errors="replace")  # readable in any locale
+        facts["retrain"] = f"{program()} retrain {shlex.quote(path)}"
     facts["versions"] = ", ".join(f"{k} {v}" for k, v in config["versions"].items())
     return render_report(
         f"{config['agent']} on {config['env']}",
