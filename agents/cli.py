@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import io
 import json
 import os
 import shlex
@@ -17,6 +16,7 @@ from typing import Annotated, Any
 import tyro
 from tyro.conf import Positional, arg, subcommand
 
+from agents.console import make_console, take_any_character
 from agents.program import program
 from nas_gym._files import user_path
 
@@ -140,7 +140,7 @@ class Search:
             data_dir=self.data_dir,
             store=None if self.store is None else str(user_path(self.store).absolute()),
         )
-        console = _console()
+        console = make_console()
         summarise(config, search(config, console), console)
 
 
@@ -170,7 +170,7 @@ class Retrain:
         """Retrain and print the test results."""
         from agents.retrain import RetrainConfig, retrain, summarise
 
-        console = _console()
+        console = make_console()
         for name in ("top", "seeds", "epochs"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -233,7 +233,7 @@ class Compare:
                 raise UsageError(f"--{flag} must be at least {low}, got {value}")
         if self.first_seed < 0:
             raise UsageError(f"--first-seed must be at least 0, got {self.first_seed}")
-        console = _console()
+        console = make_console()
         config = CompareConfig(
             out=user_path(self.out),
             environments=self.env,
@@ -329,9 +329,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     here = os.getcwd()
     # For module:name; at the end, so that no file there is taken for a library.
     sys.path[:] = [place for place in sys.path if place not in ("", here)] + [here]
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a console need not know every character
-            stream.reconfigure(errors="backslashreplace")
+    take_any_character()
     try:
         command: Any = tyro.cli(
             COMMANDS,
@@ -419,10 +417,3 @@ def _workers(asked: int | None, device: str) -> int:
     if asked is not None and asked < 1:
         raise UsageError(f"--workers must be at least 1, got {asked}")
     return asked or (len(os.sched_getaffinity(0)) if device == "cpu" else 1)
-
-
-def _console() -> Any:
-    from rich.console import Console
-
-    wide = None if sys.stdout.isatty() else 110
-    return Console(width=wide)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from typing import Any
 
 from agents.report import render_report, top
@@ -72,7 +73,8 @@ def report(run: RunDirectory, evaluations: list[Evaluation]) -> str:
     else:
         recipe = {k: v for k, v in context["recipe"].items() if v is not None}
         facts |= {"recipe": json.dumps(recipe), "data": context["data"]}
-        facts["retrain"] = retrain_command(run)
+        # readable in any locale
+        facts["retrain"] = os.fsencode(retrain_command(run)).decode(errors="replace")
     facts["versions"] = ", ".join(f"{k} {v}" for k, v in config["versions"].items())
     return render_report(
         f"{config['agent']} on {config['env']}",

@@ -89,7 +89,7 @@ class RunDirectory:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = (self.path / ".lock").open("a")
+            self._lock = (self.path / ".lock").open("ab")
         except OSError as error:
             raise RunError(f"cannot write the folder {self.path}: {error.strerror}") from error
         try:

@@ -15,7 +15,8 @@ class ScalarLog:
     Args:
         folder: Gets ``agent.csv`` and, if the package is installed, ``tensorboard/``. Both start
             anew: a resumed run plays its beginning again.
-        tensorboard: Whether to write TensorBoard events; None for whether it is installed.
+        tensorboard: Whether to write TensorBoard events; None for whether it is installed and
+            takes the folder's name, which it does not where the locale cannot read that.
     """
 
     def __init__(self, folder: Path, tensorboard: bool | None = None) -> None:
@@ -24,7 +25,8 @@ class ScalarLog:
         self._names: list[str] = []
         self._events: Any = None
         if tensorboard is None:
-            tensorboard = find_spec("tensorboard") is not None
+            readable = not any("\ud800" <= one <= "\udfff" for one in str(folder))
+            tensorboard = readable and find_spec("tensorboard") is not None
         if tensorboard:
             from torch.utils.tensorboard.writer import SummaryWriter
 

@@ -142,7 +142,7 @@ def protocol(records: Sequence[Record], scores: Scores) -> list[list[object]]:
 
 def write(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Write a CSV file."""
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerows([header, *rows])
     print(path)

@@ -152,7 +152,7 @@ def main(config: Config) -> None:
     if config.out is not None:
         content = {"config": asdict(config), "tables": results}
         config.out.parent.mkdir(parents=True, exist_ok=True)
-        config.out.write_text(json.dumps(content, indent=1, default=str) + "\n")
+        config.out.write_text(json.dumps(content, indent=1, default=str) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

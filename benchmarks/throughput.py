@@ -296,7 +296,7 @@ def main(config: Config) -> None:
         }
         content = {"config": asdict(config), "gflops": rates, "tasks": results}
         config.out.parent.mkdir(parents=True, exist_ok=True)
-        config.out.write_text(json.dumps(content, indent=1, default=str) + "\n")
+        config.out.write_text(json.dumps(content, indent=1, default=str) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

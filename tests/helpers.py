@@ -213,7 +213,10 @@ def is_sentence(error: BaseException, *words: object) -> bool:
 def dead(process: int) -> bool:
     """Whether a process is gone (or waits only for its parent to take note)."""
     try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        return (
+            Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+            == "Z"
+        )
     except OSError:
         return True
 

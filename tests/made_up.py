@@ -65,7 +65,7 @@ def macro(path: Path, seed: int = 0) -> Macro:
         }
         for row in order
     }
-    path.write_text(json.dumps(table))
+    path.write_text(json.dumps(table), encoding="utf-8")
     return Macro(path, trainings, table)
 
 

@@ -229,7 +229,7 @@ class TestEveryAgent:
         size = agent_class.num_envs()
         agent_class(lock_env(size), seed=0, logger=log).learn(3 * size)
         log.close()
-        lines = (tmp_path / "agent.csv").read_text().splitlines()
+        lines = (tmp_path / "agent.csv").read_text(encoding="utf-8").splitlines()
         assert lines[0].startswith("step,reward/mean,reward/max")
         assert [line.split(",")[0] for line in lines[1:]] == ["1", "2", "3"]
         assert list((tmp_path / "tensorboard").glob("events.*"))
@@ -317,7 +317,7 @@ class TestReinforce:
         env, log = lock_env(5), ScalarLog(tmp_path, tensorboard=False)
         REINFORCE(env, seed=0, logger=log, patience=10).learn(150)
         log.close()
-        with (tmp_path / "agent.csv").open() as file:
+        with (tmp_path / "agent.csv").open(encoding="utf-8") as file:
             rows = [(float(r["reward/max"]), float(r["reward/best"])) for r in csv.DictReader(file)]
         best = -math.inf
         for highest, logged in rows:

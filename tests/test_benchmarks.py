@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
-SECTION = (FOLDER / "README.md").read_text().split("## Controllers")[1]
+SECTION = (FOLDER / "README.md").read_text(encoding="utf-8").split("## Controllers")[1]
 TABLES = {
     "NASBenchMacro-v0": "**NAS-Bench-Macro** ",
     "NASBench201-v0": "**NAS-Bench-201, CIFAR-10** ",
@@ -20,7 +20,7 @@ POINTS = (50, 100, 200)
 
 
 def rows(name: str) -> list[dict[str, str]]:
-    with (FOLDER / "results" / f"{name}.csv").open() as file:
+    with (FOLDER / "results" / f"{name}.csv").open(encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 

@@ -47,7 +47,7 @@ def test_a_child_comes_back_with_the_same_logits(space: SearchSpace, tmp_path: P
 
 
 def test_the_description_can_be_read(saved: Path) -> None:
-    description = json.loads((saved / DESCRIPTION).read_text())
+    description = json.loads((saved / DESCRIPTION).read_text(encoding="utf-8"))
     assert description["architecture"]["space"] == "layer_cnn"
     assert description["search_space"] == SPACE.describe()
     assert description["score"] == 0.5
@@ -61,7 +61,7 @@ def test_a_child_can_be_saved_over_another(saved: Path, digits: Task) -> None:
     architecture = SPACE.decode([2] * 8)
     save_child(saved, SPACE.build(architecture), SPACE, architecture, digits.statistics)
     load_child(saved)
-    assert "score" not in json.loads((saved / DESCRIPTION).read_text())
+    assert "score" not in json.loads((saved / DESCRIPTION).read_text(encoding="utf-8"))
 
 
 # ---------------------------------------------------------------- damage
@@ -95,7 +95,7 @@ def test_missing_files_are_refused(saved: Path, name: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"weights_sha256": 3}', '"text"', "null"])
 def test_a_damaged_description_is_refused(saved: Path, text: str) -> None:
-    (saved / DESCRIPTION).write_text(text)
+    (saved / DESCRIPTION).write_text(text, encoding="utf-8")
     with pytest.raises(ValueError) as caught:  # noqa: PT011  (the words are checked)
         load_child(saved)
     assert helpers.is_sentence(caught.value, saved)
@@ -103,10 +103,10 @@ def test_a_damaged_description_is_refused(saved: Path, text: str) -> None:
 
 def rewrite(folder: Path, **changes: Any) -> None:
     """Change the description, with the weights' digest as it is now."""
-    description = json.loads((folder / DESCRIPTION).read_text())
+    description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
     digest = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
     (folder / DESCRIPTION).write_text(
-        json.dumps(description | {"weights_sha256": digest} | changes)
+        json.dumps(description | {"weights_sha256": digest} | changes), encoding="utf-8"
     )
 
 

@@ -74,7 +74,7 @@ def group_members(group: int) -> list[int]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                fields = (entry / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()
             except OSError:
                 continue
             if int(fields[2]) == group and fields[0] != "Z":
@@ -113,17 +113,17 @@ class TestSearch:
         names = {path.name for path in finished.iterdir()}
         assert {"config.json", "store.sqlite", "evaluations.csv", "agent.csv"} <= names
         assert {"agent.pt", "best.json", "report.html"} <= names
-        lines = (finished / "evaluations.csv").read_text().splitlines()
+        lines = (finished / "evaluations.csv").read_text(encoding="utf-8").splitlines()
         assert len(lines) == 13
         assert not [name for name in names if name.endswith(".partial")]
         found = records(finished)
         assert len({architecture for architecture, *_ in found}) == 12
-        best = json.loads((finished / "best.json").read_text())
+        best = json.loads((finished / "best.json").read_text(encoding="utf-8"))
         assert best["val_accuracy"] == max(accuracy for _, _, accuracy, *_ in found)
 
     def test_nothing_that_a_search_leaves_speaks_of_the_test_set(self, finished: Path) -> None:
         for name in ("evaluations.csv", "agent.csv", "best.json", "config.json"):
-            assert "test" not in (finished / name).read_text().lower()
+            assert "test" not in (finished / name).read_text(encoding="utf-8").lower()
         with sqlite3.connect(finished / "store.sqlite") as database:
             columns = [row[1] for row in database.execute("PRAGMA table_info(evaluation)")]
         database.close()
@@ -234,14 +234,14 @@ def test_a_folder_of_images_is_searched_and_retrained(tmp_path: Path) -> None:
     run = tmp_path / "run"
     finish("search", "--out", run, "--budget", "3", "--epochs", "4", "--workers", "2", *task)
     finish("retrain", run, "--seeds", "1", "--workers", "1")
-    (row,) = json.loads((run / "retrained.json").read_text())["children"]
+    (row,) = json.loads((run / "retrained.json").read_text(encoding="utf-8"))["children"]
     assert row["test_top1_mean"] > 0.9
     assert row["test_top5_mean"] is None
 
 
 class TestRetrain:
     def test_reports_mean_and_spread_of_the_test_scores(self, retrained: Path) -> None:
-        value = json.loads((retrained / "retrained.json").read_text())
+        value = json.loads((retrained / "retrained.json").read_text(encoding="utf-8"))
         assert value["test_openings"] == 1
         assert [row["rank"] for row in value["children"]] == [1, 2]
         for row in value["children"]:
@@ -250,10 +250,10 @@ class TestRetrain:
             assert row["test_top1_sd"] >= 0
             assert row["test_top1_mean"] <= row["test_top5_mean"] <= 1
         assert value["recipe"]["train_images"] is None
-        assert "test" in (retrained / "report.html").read_text().lower()
+        assert "test" in (retrained / "report.html").read_text(encoding="utf-8").lower()
 
     def test_a_saved_child_is_the_network_that_was_scored(self, retrained: Path) -> None:
-        row = json.loads((retrained / "retrained.json").read_text())["children"][0]
+        row = json.loads((retrained / "retrained.json").read_text(encoding="utf-8"))["children"][0]
         test = nas_gym.tasks.load_task("digits").open_test()  # type: ignore[attr-defined]
         images = test.images.permute(0, 3, 1, 2)
         for seed, expected in enumerate(row["test_top1"]):
@@ -262,20 +262,20 @@ class TestRetrain:
             with torch.no_grad():
                 right = (model(images).argmax(1) == test.labels).float().mean()
             assert float(right) == pytest.approx(expected)
-            assert json.loads((folder / "child.json").read_text())["seed"] == seed
-        assert (Path(row["folder"]) / "network.svg").read_text().startswith("<svg")
+            assert json.loads((folder / "child.json").read_text(encoding="utf-8"))["seed"] == seed
+        assert (Path(row["folder"]) / "network.svg").read_text(encoding="utf-8").startswith("<svg")
 
     def test_again_trains_nothing_and_counts_the_opening(self, retrained: Path) -> None:
-        before = json.loads((retrained / "retrained.json").read_text())
+        before = json.loads((retrained / "retrained.json").read_text(encoding="utf-8"))
         out = finish("retrain", retrained, "--top", "2", "--seeds", "2", "--epochs", "3")
         assert "4 of 4 trainings are saved already" in out
         assert "opened for the 2nd time" in out
-        after = json.loads((retrained / "retrained.json").read_text())
+        after = json.loads((retrained / "retrained.json").read_text(encoding="utf-8"))
         assert after["children"] == before["children"]
         assert after["test_openings"] == 2
 
     def test_trains_on_train_and_validation(self, retrained: Path) -> None:
-        row = json.loads((retrained / "retrained.json").read_text())["children"][0]
+        row = json.loads((retrained / "retrained.json").read_text(encoding="utf-8"))["children"][0]
         model = load_child(Path(row["folder"]) / "seed0")
         task = nas_gym.tasks.load_task("digits")  # type: ignore[attr-defined]
         pixels = task.joined().train.images.double()
@@ -284,11 +284,11 @@ class TestRetrain:
 
 
 def test_report_is_written_again(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    before = (finished / "report.html").read_text()
+    before = (finished / "report.html").read_text(encoding="utf-8")
     (finished / "report.html").unlink()
     main(["report", str(finished)])
     assert capsys.readouterr().out.strip() == str(finished / "report.html")
-    assert (finished / "report.html").read_text() == before
+    assert (finished / "report.html").read_text(encoding="utf-8") == before
 
 
 def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
@@ -329,11 +329,14 @@ class TestTable:
             assert (status, accuracy) == ("ok", accuracies[row])
             assert params == table.columns["params_cifar100"][row]
             assert macs == table.columns["flops_cifar100"][row]
-        best = json.loads((searched / "best.json").read_text())
+        best = json.loads((searched / "best.json").read_text(encoding="utf-8"))
         assert best["val_accuracy"] == max(accuracy for _, _, accuracy, *_ in rows)
-        page = (searched / "report.html").read_text()
+        page = (searched / "report.html").read_text(encoding="utf-8")
         assert "nas_gym/NASBench201-v0" in page
-        assert json.loads((searched / "config.json").read_text())["context"]["table"] in page
+        assert (
+            json.loads((searched / "config.json").read_text(encoding="utf-8"))["context"]["table"]
+            in page
+        )
 
     def test_nothing_that_a_search_leaves_holds_a_sealed_score(
         self, table: made_up.Cells, searched: Path
@@ -514,13 +517,13 @@ class TestWrongInput:
         assert {p: p.read_bytes() for p in finished.iterdir() if p.is_file()} == before
 
     def test_a_folder_with_other_files_is_left_alone(self, tmp_path: Path) -> None:
-        (tmp_path / "thesis.txt").write_text("precious")
+        (tmp_path / "thesis.txt").write_text("precious", encoding="utf-8")
         with pytest.raises(SystemExit, match=r"thesis\.txt"):
             main(["search", "--out", str(tmp_path)])
         assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
 
     def test_an_output_that_cannot_be_written_is_named(self, tmp_path: Path) -> None:
-        (tmp_path / "file").write_text("")
+        (tmp_path / "file").write_text("", encoding="utf-8")
         with pytest.raises(SystemExit, match=r"error: cannot write the folder .*file/run"):
             main(["search", "--out", str(tmp_path / "file" / "run")])
 
@@ -581,5 +584,5 @@ def test_the_winner_of_the_main_job_reaches_98_5_percent_on_the_test_set(tmp_pat
     run = tmp_path / "digits"
     finish("search", "--out", run, "--budget", "60", "--workers", "2")
     finish("retrain", run, "--seeds", "3", "--workers", "2")
-    (row,) = json.loads((run / "retrained.json").read_text())["children"]
+    (row,) = json.loads((run / "retrained.json").read_text(encoding="utf-8"))["children"]
     assert row["test_top1_mean"] >= 0.985

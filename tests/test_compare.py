@@ -70,7 +70,7 @@ def refused(out: Path, *arguments: str) -> str:
 
 
 def table(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
@@ -130,14 +130,14 @@ class TestCompare:
         note = f"{ARGMAX}: 1 of 12 distinct children in 7 of 7 runs, the rest were repeats"
         assert rows[ARGMAX]["notes"] == note
         for name in ("summary.md", "report.html"):
-            assert note in (finished / name).read_text()
+            assert note in (finished / name).read_text(encoding="utf-8")
         assert not [p for p in table(finished / "pairs.csv") if ARGMAX in (p["first"], p["second"])]
 
     def test_leaves_figures_and_a_page_that_needs_nothing_beside_it(self, finished: Path) -> None:
         pytest.importorskip("matplotlib")
         for name in ("anytime_evaluations.png", "anytime_seconds.png"):
             assert (finished / name).read_bytes().startswith(b"\x89PNG")
-        page = (finished / "report.html").read_text()
+        page = (finished / "report.html").read_text(encoding="utf-8")
         assert "<svg" in page
         assert "http" not in page.replace("http://www.w3.org/2000/svg", "")
         assert "95 % bootstrap" in page
@@ -195,7 +195,7 @@ class TestCompare:
         found = [(one.run.env, one.run.agent) for one in read_records(out)]
         assert found.count(("test/Dials-v0", "random")) == 10
         assert found.count(("test/Dials-v0:table=other", "random")) == 8
-        text = (out / "summary.md").read_text()
+        text = (out / "summary.md").read_text(encoding="utf-8")
         assert "## All environments" in text
         assert "2 environments, 7 to 10 seeds" in text
 
@@ -221,7 +221,9 @@ class TestCompare:
         rows = [row for row in table(tmp_path / "one" / "summary.csv") if row["percent"] == "100"]
         assert [row["agent"] for row in rows] == ["random", *CLIMBERS.split(",")], "no order"
         assert all(row["iqm"] and not row["iqm_low"] for row in rows)
-        assert "one seed ranks nothing" in (tmp_path / "one" / "report.html").read_text()
+        assert "one seed ranks nothing" in (tmp_path / "one" / "report.html").read_text(
+            encoding="utf-8"
+        )
 
     def test_a_few_seeds_decide_nothing(self, tmp_path: Path) -> None:
         compare(
@@ -233,7 +235,7 @@ class TestCompare:
         assert pair["verdict"].startswith("undecided: ")
         assert "3 common seeds are too few" in pair["verdict"]
         lazy = "compare_helpers:Lazy: 3 of 8 distinct children in 3 of 3 runs, then it gave up"
-        assert lazy in (tmp_path / "few" / "summary.md").read_text()
+        assert lazy in (tmp_path / "few" / "summary.md").read_text(encoding="utf-8")
 
     def test_an_agent_that_lifts_the_budget_is_stopped(self, tmp_path: Path) -> None:
         compare(
@@ -268,7 +270,7 @@ class TestFailures:
             assert "Traceback" in found[spec, 1].run.detail
             assert len(found[spec, 1].rows) == 1, "what it evaluated before is on record"
         note = f"{spec}: seeds 1, 3 {reason}"
-        assert note in (out / "summary.md").read_text()
+        assert note in (out / "summary.md").read_text(encoding="utf-8")
         assert {row["place"] for row in table(out / "summary.csv")} == {""}
         fixed.touch()
         assert "8 runs, 6 of them on record" in compare(out)
@@ -277,7 +279,7 @@ class TestFailures:
     def test_a_run_that_exits_is_a_run_that_failed(self, tmp_path: Path) -> None:
         arguments = ("--agents", "compare_helpers:Exits", "--budget", "3", "--seeds", "1")
         assert "SystemExit: 3" in refused(tmp_path / "out", "--env", ENV, *arguments)
-        assert "1 run" not in (tmp_path / "out" / "summary.md").read_text()
+        assert "1 run" not in (tmp_path / "out" / "summary.md").read_text(encoding="utf-8")
 
     def test_kill_9_and_resume(self, tmp_path: Path) -> None:
         out, calm = tmp_path / "killed", tmp_path / "calm"
@@ -355,7 +357,7 @@ class TestTrained:
             out, "--epochs", "2"
         )
 
-        text = (out / "summary.md").read_text()
+        text = (out / "summary.md").read_text(encoding="utf-8")
         assert "The noise floor is not known: --noise K measures it." in text
         assert "4 runs, 4 of them on record" in compare(out, "--noise", "2")
         (path,) = (out / "noise").glob("*.csv")
@@ -365,7 +367,9 @@ class TestTrained:
             row.evaluation.architecture.to_json() for one in records.values() for row in one.rows
         }
         spread = np.std([100 * float(row["val_accuracy"]) for row in further], ddof=1)
-        assert f"changes it by {spread:.2f} points" in (out / "summary.md").read_text()
+        assert f"changes it by {spread:.2f} points" in (out / "summary.md").read_text(
+            encoding="utf-8"
+        )
         assert not list(out.rglob("*test*"))
 
 
@@ -509,7 +513,7 @@ class TestWrongInput:
         assert written(finished) == before
 
     def test_a_folder_with_other_files_is_left_alone(self, tmp_path: Path) -> None:
-        (tmp_path / "thesis.txt").write_text("precious")
+        (tmp_path / "thesis.txt").write_text("precious", encoding="utf-8")
         message = refused(tmp_path, "--env", ENV, "--agents", "random")
         assert "thesis.txt" in message
         assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
@@ -519,7 +523,10 @@ class TestWrongInput:
         out = tmp_path / "copy"
         shutil.copytree(finished, out)
         path = next(out.rglob(name))
-        path.write_text(path.read_text()[: len(path.read_text()) // 2])
+        path.write_text(
+            path.read_text(encoding="utf-8")[: len(path.read_text(encoding="utf-8")) // 2],
+            encoding="utf-8",
+        )
         with pytest.raises(SystemExit, match=rf"error: .*{name} is damaged"):
             main(["report", str(out)])
 
@@ -565,7 +572,7 @@ def wait_for_end(group: int) -> bool:
         states = []
         for stat in Path("/proc").glob("[0-9]*/stat"):
             try:
-                fields = stat.read_text().rpartition(")")[2].split()
+                fields = stat.read_text(encoding="utf-8").rpartition(")")[2].split()
             except OSError:
                 continue
             states += [fields[0]] if int(fields[2]) == group and fields[0] != "Z" else []
@@ -583,7 +590,7 @@ def test_an_unknown_flag_is_answered_with_the_right_one() -> None:
 
 
 def test_settings_are_readable_by_others(finished: Path) -> None:
-    config = json.loads((finished / "comparison.json").read_text())
+    config = json.loads((finished / "comparison.json").read_text(encoding="utf-8"))
     assert config["budget"] == 12
     assert config["seeds"] == list(range(7))
     assert list(config["environments"]) == ["test/Dials-v0"]

@@ -397,12 +397,12 @@ class TestFiles:
 
     def test_hostile_names_are_text(self, out: Path) -> None:
         summarise(out)
-        text = (out / "report.html").read_text()
+        text = (out / "report.html").read_text(encoding="utf-8")
         page = Page()
         page.feed(text)
         assert page.open == []
         assert "script" not in page.tags
-        lines = (out / "summary.md").read_text().splitlines()
+        lines = (out / "summary.md").read_text(encoding="utf-8").splitlines()
         for line in lines:
             if line.startswith("|"):
                 assert len(re.findall(r"(?<!\\)\|", line)) in (6, 7, 13)
@@ -417,7 +417,7 @@ class TestFiles:
         environment = Environment("nas_gym/Digits-v0", trained=True)
         Comparison(tmp_path).join(Config(4, {"nas_gym/Digits-v0": environment}))
         summarise(tmp_path)
-        assert "No run has ended yet" in (tmp_path / "report.html").read_text()
+        assert "No run has ended yet" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
     def test_a_record_of_another_budget_is_refused(self, out: Path) -> None:
         write_record(out, record("random", 50, [0.5, 0.6], env="nas_gym/Digits-v0"))

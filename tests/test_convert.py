@@ -120,7 +120,7 @@ def test_the_fields_are_the_documented_ones(tmp_path: Path) -> None:
 
 def test_what_cannot_be_converted_is_one_sentence_and_leaves_nothing(tmp_path: Path) -> None:
     path = tmp_path / "out.npz"
-    path.write_text("precious")
+    path.write_text("precious", encoding="utf-8")
     size = FakeApi()
     size.__class__ = type("Size", (FakeApi,), {"__len__": lambda api: 32_768})
     odd = FakeApi()
@@ -137,7 +137,7 @@ def test_what_cannot_be_converted_is_one_sentence_and_leaves_nothing(tmp_path: P
             convert(api, path, datasets)
         assert helpers.is_sentence(caught.value, *words), caught.value
         assert [file.name for file in tmp_path.iterdir()] == ["out.npz"]
-        assert path.read_text() == "precious"
+        assert path.read_text(encoding="utf-8") == "precious"
     for place in (tmp_path / "no" / "out.npz", path / "out.npz"):
         with pytest.raises(DataError) as caught:
             convert(FakeApi(), place)

@@ -330,7 +330,7 @@ class Search:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         script = folder / "script.py"
-        script.write_text(SCRIPT.format(tests=str(Path(__file__).parent)))
+        script.write_text(SCRIPT.format(tests=str(Path(__file__).parent)), encoding="utf-8")
         self.process = subprocess.Popen(
             [sys.executable, str(script)],
             stdout=subprocess.PIPE,

@@ -47,7 +47,7 @@ class Row:
 
 def published() -> dict[str, Row]:
     """The rows of the README, by library."""
-    text = README.read_text()
+    text = README.read_text(encoding="utf-8")
     lines = text[text.index(START) + len(START) : text.index(END)].strip().splitlines()
     rows = [Row(*(cell.strip() for cell in line.strip("|").split("|"))) for line in lines[2:]]
     return {row.library: row for row in rows}
@@ -58,9 +58,9 @@ def check(row: Row) -> None:
     if os.environ.get("NAS_GYM_WRITE_TABLE") == "1":
         rows = published() | {row.library: row}
         table = [HEAD, "|---" * 6 + "|", *(str(rows[name]) for name in NAMES if name in rows)]
-        text = README.read_text()
+        text = README.read_text(encoding="utf-8")
         before, after = text[: text.index(START)], text[text.index(END) :]
-        README.write_text(before + START + "\n".join(table) + "\n" + after)
+        README.write_text(before + START + "\n".join(table) + "\n" + after, encoding="utf-8")
     assert published().get(row.library) == replace(row, version=published()[row.library].version)
 
 
@@ -106,7 +106,9 @@ class TestOneFile:
         check(Row(CLEANRL, "", "PPO", f"`{ENV}`, `make_vec`", f"{BUDGET} of {BUDGET}"))
 
     def test_has_no_more_of_nas_gym_than_the_ids_and_the_budget(self) -> None:
-        lines = [line for line in EXAMPLE.read_text().splitlines() if "import" in line]
+        lines = [
+            line for line in EXAMPLE.read_text(encoding="utf-8").splitlines() if "import" in line
+        ]
         ours = [line for line in lines if "nas_gym" in line or "agents" in line]
         assert [line.split("  #")[0] for line in ours] == [
             "import nas_gym",
@@ -116,4 +118,4 @@ class TestOneFile:
 
 def test_the_table_has_a_row_for_every_library_and_no_other() -> None:
     assert list(published()) == NAMES
-    assert f"{START}{HEAD}\n" in README.read_text()
+    assert f"{START}{HEAD}\n" in README.read_text(encoding="utf-8")

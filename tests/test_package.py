@@ -14,7 +14,7 @@ import pytest
 import nas_gym
 
 ROOT = Path(nas_gym.__file__).resolve().parents[1]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 HEAVY = ("torch", "torchvision", "stable_baselines3")
 
 
@@ -37,7 +37,7 @@ def test_every_public_name_is_there(name: str) -> None:
 
 def test_public_names_are_the_real_ones() -> None:
     """What type checkers see is what there is."""
-    tree = ast.parse(Path(nas_gym.__file__).read_text())
+    tree = ast.parse(Path(nas_gym.__file__).read_text(encoding="utf-8"))
     declared: dict[str, str] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("nas_gym."):
@@ -58,7 +58,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 def imported(file: Path) -> set[str]:
     """Top-level packages that a file imports, wherever in it."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_text())):
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -80,7 +80,7 @@ def test_modules_import_in_one_direction() -> None:
     rank |= {"vector_env": 5, "tables": 6}
     for file in sorted((ROOT / "nas_gym").rglob("*.py")):
         own = rank.get(file.relative_to(ROOT / "nas_gym").parts[0].removesuffix(".py"))
-        for node in ast.walk(ast.parse(file.read_text())):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if own is not None and isinstance(node, ast.ImportFrom):
                 other = (f"{node.module}..").split(".")[1]
                 assert rank.get(other, 0) <= own, f"{file} imports {node.module}"
@@ -98,7 +98,7 @@ def test_the_version_is_one() -> None:
 def test_the_digits_and_their_licence_are_in_the_package() -> None:
     data = ROOT / "nas_gym" / "tasks" / "data"
     assert (data / "digits.csv.gz").is_file()
-    licence = (data / "LICENSE-digits.md").read_text()
+    licence = (data / "LICENSE-digits.md").read_text(encoding="utf-8")
     assert "CC BY 4.0" in licence
     assert "Alpaydin" in licence
     assert str((data / "LICENSE-digits.md").relative_to(ROOT)) in PROJECT["license-files"]

@@ -13,7 +13,7 @@ import pytest
 
 from agents.cli import main
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 FILES = {code.split("\n")[0][2:]: code for code in PYTHON if code.startswith("# ")}
 SCRIPTS = [code for code in PYTHON if code.startswith("import gymnasium")]
@@ -24,7 +24,7 @@ COMMANDS = re.findall(r"^nas-gym (.*)$", README, re.MULTILINE)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder with the README's files in it, to work in."""
     for name, code in FILES.items():
-        (tmp_path / name).write_text(code)
+        (tmp_path / name).write_text(code, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     yield tmp_path
@@ -43,7 +43,7 @@ def test_every_example_is_run_here() -> None:
 @pytest.mark.parametrize("code", SCRIPTS, ids=["environment", "reinforce", "sb3", "library"])
 def test_script(code: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = folder / "example.py"
-    path.write_text(code)
+    path.write_text(code, encoding="utf-8")
     exec(compile(code, path, "exec"), {"__name__": "__main__"})
     out = capsys.readouterr().out
     assert "ok" in out or "val_accuracy" in out

@@ -243,7 +243,7 @@ class TestAgents:
         agent = make(name, lock_env(8), logger=log)
         agent.learn(40)
         log.close()
-        lines = (tmp_path / "agent.csv").read_text().splitlines()
+        lines = (tmp_path / "agent.csv").read_text(encoding="utf-8").splitlines()
         assert lines[0] == "step,reward/mean,reward/max,reward/best," + ",".join(agent.scalars)
         last = [float(cell) for cell in lines[-1].split(",")]
         assert len(lines) >= 5

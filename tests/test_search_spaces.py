@@ -553,7 +553,7 @@ def test_bad_options_are_one_clear_sentence(
 def test_a_missing_dependency_of_ones_own_module_is_not_hidden(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "half_installed.py").write_text("import no_such_dependency\n")
+    (tmp_path / "half_installed.py").write_text("import no_such_dependency\n", encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ModuleNotFoundError, match="no_such_dependency"):
         make("half_installed:Space")

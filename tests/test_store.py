@@ -215,7 +215,7 @@ def test_two_connections_of_one_process_see_each_other(tmp_path: Path) -> None:
 
 
 def not_a_database(path: Path) -> None:
-    path.write_text("val_accuracy,params\n0.5,3\n" * 100)
+    path.write_text("val_accuracy,params\n0.5,3\n" * 100, encoding="utf-8")
 
 
 def another_sqlite_file(path: Path) -> None:
@@ -277,7 +277,7 @@ def test_a_file_that_is_no_store_is_one_clear_sentence(
 
 
 def test_a_place_where_nothing_can_be_written_is_one_clear_sentence(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     path = tmp_path / "file" / "runs" / "store.db"
     with pytest.raises(StoreError) as caught:
         Store(path)

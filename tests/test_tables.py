@@ -220,7 +220,7 @@ def test_the_real_rows_are_paid(cells_dir: Path, macro_dir: Path) -> None:
         accuracy, ops = fields["acc12_cifar10_valid"], fields["ops"]
     for index in range(0, 15_625, 100):
         assert play(env, ops[index].tolist())[0] == float(accuracy[index]) / 100
-    table = json.loads(nas_bench_macro.find(None, str(macro_dir)).read_text())
+    table = json.loads(nas_bench_macro.find(None, str(macro_dir)).read_text(encoding="utf-8"))
     env = make(MACRO, data_dir=str(macro_dir))
     for actions in sequences(env.search_space, 200):
         row = table["".join(map(str, actions))]
@@ -513,7 +513,7 @@ def test_cells_have_the_size_that_the_official_results_give(
 def macro_text(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path, Any, Any], None]:
     def write(path: Path, macro: made_up.Macro, cells: made_up.Cells) -> None:
         table = json.loads(json.dumps(macro.table))
-        path.write_text(json.dumps(change(table) or table))
+        path.write_text(json.dumps(change(table) or table), encoding="utf-8")
 
     return write
 

@@ -476,7 +476,7 @@ def damage_emptied(file: Path) -> None:
 
 
 def damage_text(file: Path) -> None:
-    file.write_text("no image at all")
+    file.write_text("no image at all", encoding="utf-8")
 
 
 def damage_header(file: Path) -> None:

@@ -103,7 +103,7 @@ def _columns(file: Path) -> tuple[Floats, Integers, Integers]:
 def _parsed(file: Path, written: int) -> tuple[Floats, Integers, Integers]:
     """What `_columns` gives, kept for each file as it was ``written`` last, in nanoseconds."""
     del written
-    table = json.loads(file.read_text())
+    table = json.loads(file.read_text(encoding="utf-8"))
     keys = ["".join(map(str, digits)) for digits in np.ndindex(*SPACE.sizes.tolist())]
     missing = [key for key in keys if not isinstance(table, dict) or key not in table]
     if missing:
