@@ -135,7 +135,8 @@ def _without_docstrings(tree: ast.Module) -> ast.Module:
         if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
             value = body[0].value
             if isinstance(value, ast.Constant) and isinstance(value.value, str):
-                value.value = ""
+                body[0] = ast.Pass()
+                del body[: len(body) > 1]
     return tree
 
 

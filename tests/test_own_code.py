@@ -71,6 +71,9 @@ def noise(data_dir):
 """,
 }
 
+# What leaves a mark when it runs.
+MARKS = {name: f"open('ran-{name[:-3]}', 'w').close()\n" for name in FILES if "/" not in name}
+
 SEARCH = ["search", "--task", "my_task:noise", "--search-space", "my_space:Dense", "--reward"]
 SEARCH += ["my_reward:reward", "--agent", "my_agent:First", "--workers", "1", "--budget", "2"]
 
@@ -119,7 +122,7 @@ CHANGES = {
         "nn.Flatten()",
         "nn.Flatten(), nn.Tanh()",
     ),
-    "search space, by a module of a module": ("my_layers/activation.py", "ReLU", "GELU"),
+    "search space, by an import's import": ("my_layers/activation.py", "ReLU", "GELU"),
     "search space, by a late import": (
         "my_last.py",
         "nn.Linear(*sizes)",
@@ -154,7 +157,7 @@ def test_what_only_reads_otherwise_is_the_same_code(here: Path) -> None:
 def test_a_store_answers_only_the_code_that_it_was_filled_by(here: Path) -> None:
     again = [*SEARCH, "--store", "r/store.sqlite"]
     assert "2 recalled" in run(here, *again, "--out", "same").stdout
-    file, old, new = CHANGES["search space, by a module of a module"]
+    file, old, new = CHANGES["search space, by an import's import"]
     write(here, {file: FILES[file].replace(old, new)})
     done = run(here, *again, "--out", "other")
     assert done.returncode == 0, done.stderr
@@ -225,26 +228,28 @@ def test_a_comparison_runs_nothing_that_it_names(here: Path) -> None:
     assert not list(here.glob("ran-*"))
 
 
-@pytest.mark.parametrize("library", ["rich", "PIL", "matplotlib", "tensorboard", "cloudpickle"])
-def test_a_file_beside_a_run_is_not_taken_for_a_library(library: str, here: Path) -> None:
-    write(here, {f"{library}.py": f"open('ran-{library}', 'w').close()\n"})
+def test_a_file_beside_a_run_is_not_taken_for_a_library(here: Path) -> None:
+    libraries = ("rich", "PIL", "matplotlib", "tensorboard", "cloudpickle")
+    write(here, {f"{name}.py": f"open('ran-{name}', 'w').close()\n" for name in libraries})
     assert run(here, "report", "r").returncode == 0
     assert not list(here.glob("ran-*"))
 
 
-@pytest.mark.parametrize("code", ["0", "'bye'", "None"])
-@pytest.mark.parametrize("where", ["my_agent.py", "my_reward.py", "my_task.py"])
+@pytest.mark.parametrize(
+    ("where", "line", "code"),
+    [
+        ("my_agent.py", "for number in range(6):", "0"),
+        ("my_reward.py", "return evaluation.val_accuracy", "'bye'"),
+        ("my_task.py", "labels = torch.arange(120) % 2", "None"),
+    ],
+)
 def test_code_of_ones_own_that_leaves_is_a_bug_of_that_code(
-    where: str, code: str, tmp_path: Path
+    where: str, line: str, code: str, tmp_path: Path
 ) -> None:
-    head, _, body = FILES[where].partition("(self, budget):" if "agent" in where else "):")
-    indent = "        " if "agent" in where else "    "
-    middle = "(self, budget):" if "agent" in where else "):"
     write(tmp_path, FILES)
-    leaving = (
-        f"{head}{middle}\n{indent}raise SystemExit({code})\n{body if 'agent' in where else ''}"
-    )
-    write(tmp_path, {where: leaving})
+    indent = FILES[where].partition(line)[0].rpartition("\n")[2]
+    leaving = f"raise SystemExit({code})\n{indent}{line}"
+    write(tmp_path, {where: FILES[where].replace(line, leaving)})
     done = run(tmp_path, *SEARCH, "--out", "r")
     assert done.returncode == 1
     assert "Traceback" in done.stderr

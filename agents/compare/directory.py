@@ -11,6 +11,7 @@ from typing import Any
 
 from agents import trust as trusting
 from agents.compare.specs import Spec
+from agents.identity import changed_code, without_code
 from agents.places import lasting
 from agents.run_directory import RunDirectory, RunError, refuse_strangers
 from nas_gym._files import read_json, user_path, write_json
@@ -177,7 +178,8 @@ class Comparison:
             told.append(f"budget was {before.budget} and is now {now.budget}")
         for label in before.environments.keys() & now.environments.keys():
             old, new = before.environments[label], now.environments[label]
-            told += _differences(label, old.context, new.context)
+            told += [f"{one} ({label})" for one in changed_code(old.context, new.context)]
+            told += _differences(label, without_code(old.context), without_code(new.context))
             told += _differences(label, lasting(old.options), lasting(new.options))
         if told:
             raise RunError(
