@@ -30,7 +30,8 @@ class ReinforceConfig:
         baseline: What is subtracted from a reward: the mean of the *other* rewards of the batch
             (Kool et al. 2019), an exponential moving average of all earlier ones, or nothing.
         baseline_decay: Of the moving average.
-        normalize: Divide advantages by the standard deviation of the batch's rewards.
+        normalize: Divide advantages by the standard deviation of the batch's rewards, unless these
+            are equal but for rounding.
         reward_transform: ``cubed``, or ``rank`` among all rewards so far (in [0, 1]).
         entropy_weight: Weight of the mean entropy per decision in the objective.
         unique: Propose only architectures that this agent has not proposed before.
