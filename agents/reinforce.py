@@ -95,7 +95,8 @@ class REINFORCE:
                 if self.planner is not None:
                     self.planner.observe(outcomes)
                 self._learn_from(actions, masks, outcomes)
-                if self.config.patience is not None and self._idle >= self.config.patience:
+                patience = math.inf if self.config.patience is None else self.config.patience
+                if self._idle >= patience and not self.proposals.spent:
                     self._begin(int(torch.randint(2**31, (), generator=self.random)))
 
     def save(self, path: str) -> None:
@@ -138,7 +139,7 @@ class REINFORCE:
 
     def _propose(self) -> tuple[Tensor, Tensor]:
         """One batch of actions and masks."""
-        if self.planner is None or not self.planner.ready:
+        if self.planner is None or not self.planner.ready or self.proposals.spent:
             return self._sample()
         size = self.config.batch_size
         written, masks = self.controller.sample(self.config.imagined)
@@ -163,8 +164,11 @@ class REINFORCE:
     def _sample(self) -> tuple[Tensor, Tensor]:
         """One batch of actions and masks; all new, if that is asked for and possible."""
         size = self.config.batch_size
-        if not self.config.unique:
-            return self.controller.sample(size)
+        if not self.config.unique or self.proposals.spent:
+            actions, masks = self.controller.sample(size)
+            for sequence in actions.tolist():
+                self.proposals.add(sequence)
+            return actions, masks
         batch: list[tuple[Tensor, Tensor]] = []
         for attempt in range(DRAWS):
             for actions, masks in zip(

@@ -161,7 +161,7 @@ class Surrogate:
         size, known = self.config.batch_size, len(self._actions)
         if known < self.config.initial:
             return [self.proposals.new() for _ in range(min(size, self.config.initial - known))]
-        chosen = self._choose(self._candidates())
+        chosen = [] if self.proposals.spent else self._choose(self._candidates())
         for actions in chosen:
             self.proposals.add(actions)
         return [*chosen, *(self.proposals.new() for _ in range(size - len(chosen)))]

@@ -191,7 +191,8 @@ class NASEnv(gym.Env[Observation, Any]):
         """The account of everything evaluated here; a budget is set on it."""
         if self._ledger is None:  # the store opens with the first use: making an env is cheap
             store = Store(self._store) if self._store is not None else None
-            self._ledger = Ledger(self._evaluator, store, self._run)
+            space = self.search_space if self.seed_policy == "fixed" else None
+            self._ledger = Ledger(self._evaluator, store, self._run, space)
         return self._ledger
 
     def reset(
