@@ -44,6 +44,9 @@ class _Budget:
             assert agent is not None
             self._recorder = Recorder(env, record, agent=agent, seed=seed, budget=budget)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_recorder": None}  # a copy is not the run on record
+
     @property
     def distinct(self) -> int:
         """Distinct children evaluated since the block began."""

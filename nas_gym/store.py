@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import json
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -80,6 +81,7 @@ class Store:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self._one_thread = threading.Lock()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._lock_file = self.path.with_name(self.path.name + ".lock").open("a")
@@ -167,7 +169,9 @@ class Store:
 
     def _open(self) -> sqlite3.Connection:
         with self._reported():
-            database = sqlite3.connect(self.path, timeout=30, isolation_level=None)
+            database = sqlite3.connect(
+                self.path, timeout=30, isolation_level=None, check_same_thread=False
+            )
             try:
                 self._prepare(database)
             except BaseException:
@@ -201,7 +205,7 @@ class Store:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        with self._reported(), self._locked():
+        with self._reported(), self._one_thread, self._locked():
             self._database.execute("BEGIN IMMEDIATE")
             try:
                 yield

@@ -31,6 +31,10 @@ class Ledger:
     this one before it was killed) is recalled and not trained, but still counts as a distinct
     child of this search, so that a search costs the same budget whatever the store held.
 
+    A copy (`copy.deepcopy`, `pickle`) has the same account and budget, and its own from then on.
+    What belongs to this process or to one search only stays behind: the store, the run's name, the
+    watchers.
+
     Args:
         inner: Who evaluates what is not known.
         store: Where results are kept; None keeps them in memory only.
@@ -149,6 +153,9 @@ class Ledger:
             self._enumerations[seed] = Enumeration(space)
         known = self._known
         return self._enumerations[seed].exhausted(lambda found: (found, seed) in known)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"store": None, "run": None, "watchers": []}
 
     def _end(self, why: Ended, message: str) -> NoReturn:
         self.ended = why
