@@ -10,7 +10,7 @@ from typing import Any, Self, overload
 import gymnasium as gym
 from gymnasium.vector import VectorEnv, VectorWrapper
 
-from agents.episodes import Environment, ledger, search_space, spending
+from agents.episodes import Environment, how_ended, ledger, search_space, spending
 from nas_gym import BudgetExhausted, Evaluation
 
 
@@ -23,6 +23,7 @@ class _Budget:
 
     env: Any
     _inside = False
+    _ended: str | None = None
 
     def _limit(
         self, env: Environment, budget: int, record: str | Path | None, agent: str | None, seed: int
@@ -34,6 +35,7 @@ class _Budget:
             raise ValueError("a run on record needs a name: Budgeted(..., agent='mine')")
         self._account = ledger(env)
         self._before = (0, 0)
+        self._budget = budget
         self._spending = spending(env, budget)
         self._recorder: Any = None
         if record is not None:
@@ -41,6 +43,9 @@ class _Budget:
 
             assert agent is not None
             self._recorder = Recorder(env, record, agent=agent, seed=seed, budget=budget)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_recorder": None}  # a copy is not the run on record
 
     @property
     def distinct(self) -> int:
@@ -51,6 +56,15 @@ class _Budget:
     def repeats(self) -> int:
         """Proposals since then that were asked for before."""
         return self._account.repeats - self._before[1]
+
+    @property
+    def ended(self) -> str | None:
+        """Why the block is over; None inside of it.
+
+        ``"budget"`` (spent), ``"exhausted"`` (every network of the space is evaluated),
+        ``"stalled"`` (the last 1,000 proposals were known) or ``"gave up"`` (left before).
+        """
+        return self._ended
 
     @property
     def best(self) -> Evaluation | None:
@@ -67,6 +81,7 @@ class _Budget:
 
     def __enter__(self) -> Self:
         self._inside = True
+        self._ended = None
         self._before = self._account.distinct, self._account.repeats
         self._spending.__enter__()
         return self
@@ -79,6 +94,7 @@ class _Budget:
     ) -> bool:
         spent = _spent(error)
         self._inside = False
+        self._ended = how_ended(self._account, self.distinct, self._budget)
         self._spending.__exit__(None, None, None)
         try:
             if self._recorder is not None and (error is None or spent):
@@ -153,8 +169,9 @@ def Budgeted(
                 ...  # reset, step, learn
         print(env.distinct, env.repeats, env.best)
 
-    The block ends at exactly ``budget`` distinct children, or after 1,000 proposals in a row
-    that were all known. The environment is closed then, as by any ``with env``.
+    The block ends at exactly ``budget`` distinct children; before that when every network of the
+    space is evaluated, or after 1,000 proposals in a row that were all known: ``env.ended`` says
+    which. The environment is closed then, as by any ``with env``.
 
     Args:
         env: A single or vector environment of nas_gym, wrapped or not.
@@ -165,7 +182,8 @@ def Budgeted(
         seed: Of the run on record.
 
     Returns:
-        The environment, wrapped; with ``distinct``, ``repeats`` and ``best``, also afterwards.
+        The environment, wrapped; with ``distinct``, ``repeats``, ``best`` and ``ended``, also
+        afterwards.
 
     Raises:
         TypeError: The environment is none of nas_gym's.

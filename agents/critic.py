@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from agents.gaussian_process import GaussianProcess, Kernel, Posterior, differences
+from agents.rounding import tolerance
 from nas_gym import Architecture
 
 
@@ -112,12 +113,16 @@ class Critic:
 
 
 def normal_scores(values: Tensor) -> Tensor:
-    """What a standard normal sample would have at the ranks of some values; ties share.
+    """What a standard normal sample would have at the ranks of some values; equal ones share.
 
     Args:
         values: ``(n,)``, in double precision.
     """
-    _, inverse, counts = torch.unique(values, return_inverse=True, return_counts=True)
-    ranks = (counts.cumsum(0) - (counts + 1) / 2)[inverse]
+    ordered, order = values.sort()
+    larger = ordered.diff() > tolerance(values.tolist())
+    group = torch.zeros(len(values), dtype=torch.int64)
+    group[order[1:]] = larger.cumsum(0)
+    counts = group.bincount()
+    ranks = (counts.cumsum(0) - (counts + 1) / 2)[group]
     scores: Tensor = torch.special.ndtri((ranks.double() + 0.5) / len(values))
     return scores

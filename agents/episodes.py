@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
@@ -12,6 +11,7 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 
 from nas_gym import Architecture, BudgetExhausted, Ledger, SearchSpace
+from nas_gym.evaluators.ledger import STALL
 
 Environment: TypeAlias = gym.Env[Any, Any] | VectorEnv[Any, Any, Any]
 
@@ -80,20 +80,45 @@ def ledger(env: Environment) -> Ledger:
     return account
 
 
-@contextmanager
-def spending(env: Environment, budget: int) -> Iterator[Ledger]:
-    """A block that ends, wherever it is, when ``budget`` more distinct children are evaluated."""
-    if budget < 1:
-        raise ValueError(f"budget must be at least 1, got {budget}")
-    account = ledger(env)
-    outer, own = account.budget, account.distinct + budget
-    account.budget = own if outer is None else min(outer, own)  # nobody lifts an outer budget
-    try:
-        yield account
-    except BudgetExhausted:
-        pass
-    finally:
-        account.budget = outer
+class spending:
+    """A block that ends, wherever it is, when ``budget`` more distinct children are evaluated.
+
+    Or when nothing is left or found to spend it on; see `nas_gym.Ledger.ended`. It gives the
+    environment's account.
+    """
+
+    def __init__(self, env: Environment, budget: int) -> None:
+        if budget < 1:
+            raise ValueError(f"budget must be at least 1, got {budget}")
+        self._account = ledger(env)
+        self._budget = budget
+        self._outer: int | None = None
+
+    def __enter__(self) -> Ledger:
+        account = self._account
+        self._outer, own = account.budget, account.distinct + self._budget
+        account.ended = None
+        if self._outer is None:
+            account.budget, account.idle = own, 0
+        else:
+            account.budget = min(self._outer, own)  # nobody lifts an outer budget
+        return account
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
+        self._account.budget = self._outer
+        return kind is not None and issubclass(kind, BudgetExhausted)
+
+
+def how_ended(account: Ledger, distinct: int, budget: int) -> str:
+    """Why a search that spent ``distinct`` of its budget is over.
+
+    ``"budget"``, ``"exhausted"`` or ``"stalled"`` as of `nas_gym.Ledger.ended`, or ``"gave up"``.
+    """
+    if distinct >= budget:
+        return "budget"
+    if account.ended == "exhausted":
+        return "exhausted"
+    return "stalled" if account.idle >= STALL else "gave up"
 
 
 def play(env: Environment, sequences: Sequence[Sequence[int]]) -> list[Outcome]:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas_gym import Architecture, SearchSpace
+from nas_gym.search_spaces.enumeration import Enumeration
 
 TRIES = 1_000  # at something new, before a repeat is proposed
 TRIES_EACH = 32  # with one change of a sequence, then with two, ...
@@ -31,12 +32,15 @@ class Proposals:
 
     Attributes:
         proposed: The architectures proposed so far.
+        size: Number of them when a search for something new found nothing; None before.
     """
 
     def __init__(self, space: SearchSpace, random: np.random.Generator | int) -> None:
         self.space = space
         self.random = np.random.default_rng(random)
         self.proposed: set[Architecture] = set()
+        self.size: int | None = None
+        self._enumeration = Enumeration(space)
         self.distinct = lru_cache(maxsize=100_000)(self._distinct)  # masks are the costly part
 
     def draw(self) -> list[int]:
@@ -84,6 +88,11 @@ class Proposals:
             mask[list(self.distinct(tuple(actions[:step])))] = True
         return masks
 
+    @property
+    def spent(self) -> bool:
+        """Whether nothing new was found, and nothing new was proposed since: why search again."""
+        return len(self.proposed) == self.size
+
     def is_new(self, actions: Sequence[int]) -> bool:
         """Whether the architecture of a sequence was not proposed before."""
         return self.space.decode(actions) not in self.proposed
@@ -96,13 +105,19 @@ class Proposals:
         """A sequence that was not proposed before, if one can be found; it is remembered.
 
         Args:
-            propose: Called until it gives something new; None for `draw`.
+            propose: Called until it gives something new; None for `draw`. Where it does not, the
+                first sequence of the space that does is taken.
         """
         propose = propose or self.draw
-        for _ in range(TRIES):
+        for _ in range(1 if self.spent else TRIES):
             actions = propose()
             if self.is_new(actions):
                 break
+        else:
+            if not self.spent:
+                left = self._enumeration.unknown(self.proposed.__contains__)
+                actions = actions if left is None else list(left)
+                self.size = len(self.proposed) if left is None else None
         self.add(actions)
         return actions
 
@@ -116,12 +131,15 @@ class Proposals:
         return {
             "random": json.dumps(self.random.bit_generator.state),
             "proposed": sorted(a.to_json() for a in self.proposed),
+            "size": self.size,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take over what `state` gave."""
         self.random.bit_generator.state = json.loads(state["random"])
         self.proposed = {Architecture.from_json(text) for text in state["proposed"]}
+        self.size = state["size"]
+        self._enumeration = Enumeration(self.space)
 
     def _complete(self, prefix: list[int], like: Sequence[int]) -> list[int]:
         """A whole sequence that starts with ``prefix`` and goes on like another, or at random."""

@@ -16,6 +16,7 @@ from agents.episodes import Environment, Outcome, fitted, play, search_space, sp
 from agents.planner import Planner
 from agents.proposals import Proposals
 from agents.reinforce_config import RECIPES, ReinforceConfig, make_config
+from agents.rounding import equal, tolerance
 from agents.scalars import ScalarLog
 from agents.storage import load_plain, save_plain
 
@@ -45,7 +46,7 @@ class REINFORCE:
 
     Attributes:
         config: The choices in force.
-        controller: The policy.
+        controller: The policy in use; a new beginning makes another one.
     """
 
     def __init__(
@@ -94,7 +95,8 @@ class REINFORCE:
                 if self.planner is not None:
                     self.planner.observe(outcomes)
                 self._learn_from(actions, masks, outcomes)
-                if self.config.patience is not None and self._idle >= self.config.patience:
+                patience = math.inf if self.config.patience is None else self.config.patience
+                if self._idle >= patience and not self.proposals.spent:
                     self._begin(int(torch.randint(2**31, (), generator=self.random)))
 
     def save(self, path: str) -> None:
@@ -137,7 +139,7 @@ class REINFORCE:
 
     def _propose(self) -> tuple[Tensor, Tensor]:
         """One batch of actions and masks."""
-        if self.planner is None or not self.planner.ready:
+        if self.planner is None or not self.planner.ready or self.proposals.spent:
             return self._sample()
         size = self.config.batch_size
         written, masks = self.controller.sample(self.config.imagined)
@@ -153,13 +155,20 @@ class REINFORCE:
 
     def _imagine(self, actions: Tensor, masks: Tensor, values: Tensor) -> None:
         """One update on episodes that the critic paid."""
-        self._update(actions, masks, (values - values.mean()) / (values.std() + 1e-8))
+        if equal(self._rewards) or equal(values.tolist()):  # it knows of nothing better
+            advantages = torch.zeros_like(values)
+        else:
+            advantages = (values - values.mean()) / (values.std() + 1e-8)
+        self._update(actions, masks, advantages)
 
     def _sample(self) -> tuple[Tensor, Tensor]:
         """One batch of actions and masks; all new, if that is asked for and possible."""
         size = self.config.batch_size
-        if not self.config.unique:
-            return self.controller.sample(size)
+        if not self.config.unique or self.proposals.spent:
+            actions, masks = self.controller.sample(size)
+            for sequence in actions.tolist():
+                self.proposals.add(sequence)
+            return actions, masks
         batch: list[tuple[Tensor, Tensor]] = []
         for attempt in range(DRAWS):
             for actions, masks in zip(
@@ -211,24 +220,29 @@ class REINFORCE:
     def _advantages(self, rewards: list[float]) -> Tensor:
         """Advantage of each episode of the batch, ``(batch,)``."""
         c = self.config
+        flat = equal(rewards)  # then nothing says that one of them is better
+        if flat:
+            rewards = rewards[:1] * len(rewards)
         self._rewards += rewards
         values = torch.tensor(rewards)
         if c.reward_transform == "cubed":
             values = values**3
         elif c.reward_transform == "rank":
             past = torch.tensor(self._rewards)
-            below = (past < values[:, None]).float().mean(1)
-            values = below + (past == values[:, None]).float().mean(1) / 2
-        mean = float(values.mean())
+            above = values[:, None] - past
+            same = above.abs() <= tolerance(self._rewards)
+            values = ((above > 0) & ~same).float().mean(1) + same.float().mean(1) / 2
+        mean = float(values[0] if flat else values.mean())  # the mean of equal numbers is rounded
+        before = mean if self._average is None else self._average
         if c.baseline == "leave_one_out":
             advantages = (values - mean) * (len(values) / (len(values) - 1))
         elif c.baseline == "moving_average":
-            advantages = values - (mean if self._average is None else self._average)
+            advantages = values - before
+            advantages[advantages.abs() <= tolerance([before, *values.tolist()])] = 0.0
         else:
             advantages = values
-        before = mean if self._average is None else self._average
         self._average = c.baseline_decay * before + (1 - c.baseline_decay) * mean
-        if c.normalize and len(values) > 1:
+        if c.normalize and not flat:
             advantages = advantages / (values.std() + 1e-8)
         return advantages
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
+from agents.controller import Policy
 from agents.episodes import Environment
 from agents.reinforce import REINFORCE, ReinforceConfig
 from agents.scalars import ScalarLog
@@ -53,7 +54,6 @@ class ReinforceCategorical:
 
     Attributes:
         config: The choices in force.
-        policy: The softmaxes.
     """
 
     def __init__(
@@ -66,7 +66,11 @@ class ReinforceCategorical:
     ) -> None:
         self._search = REINFORCE(env, seed, logger=logger, **_changes(recipe, changes))
         self.config = self._search.config
-        self.policy = self._search.controller
+
+    @property
+    def policy(self) -> Policy:
+        """The softmaxes in use: others after a new beginning."""
+        return self._search.controller
 
     @staticmethod
     def num_envs(recipe: str = "default", **changes: Any) -> int:

@@ -30,7 +30,8 @@ class ReinforceConfig:
         baseline: What is subtracted from a reward: the mean of the *other* rewards of the batch
             (Kool et al. 2019), an exponential moving average of all earlier ones, or nothing.
         baseline_decay: Of the moving average.
-        normalize: Divide advantages by the standard deviation of the batch's rewards.
+        normalize: Divide advantages by the standard deviation of the batch's rewards, unless these
+            are equal but for rounding.
         reward_transform: ``cubed``, or ``rank`` among all rewards so far (in [0, 1]).
         entropy_weight: Weight of the mean entropy per decision in the objective.
         unique: Propose only architectures that this agent has not proposed before.
@@ -50,7 +51,8 @@ class ReinforceConfig:
         imagined: Episodes that the policy writes for the critic before each batch.
         patience: Begin anew, with a fresh policy and critic, when so many proposals in a row did
             not improve on the best since the last beginning; None for never. What was evaluated
-            before may be proposed again and is answered for free.
+            before may be proposed again and is answered for free. Where the policy has proposed all
+            that it could find there is nothing to begin anew for.
     """
 
     batch_size: int = 5

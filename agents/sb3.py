@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
+from agents.rounding import equal
+
 
 class GymnasiumVecEnv(VecEnv):
     """A vector environment of Gymnasium in the form that Stable-Baselines3 asks for.
@@ -117,7 +119,8 @@ class StandardizedRewards(VecEnvWrapper):
     """Pays an episode in standard deviations from the mean of all so far.
 
     Good architectures differ in the third decimal of an accuracy around 0.9: a value function
-    that starts at 0 would have to learn the 0.9 that well before it tells good from bad.
+    that starts at 0 would have to learn the 0.9 that well before it tells good from bad. As long as
+    all are equal but for rounding they pay 0.
 
     Attributes:
         rewards: What the environment itself paid for each episode.
@@ -137,5 +140,6 @@ class StandardizedRewards(VecEnvWrapper):
         if done.any():
             self.rewards += rewards[done].tolist()
             mean, spread = np.mean(self.rewards), np.std(self.rewards) + 1e-8
-            rewards = np.where(done, (rewards - mean) / spread, 0.0)
+            told = done & (not equal(self.rewards))
+            rewards = np.where(told, (rewards - mean) / spread, 0.0)
         return observations, rewards, done, infos

@@ -19,7 +19,7 @@ from rich.table import Table
 
 import nas_gym
 from agents import AGENTS
-from agents.episodes import ledger, spending
+from agents.episodes import how_ended, ledger, spending
 from agents.identity import identity
 from agents.places import absolute, absolute_path
 from agents.progress import Progress
@@ -28,6 +28,7 @@ from agents.results import write_results
 from agents.run_directory import RunDirectory
 from agents.scalars import ScalarLog
 from agents.trust import retrain_command
+from nas_gym import Ledger
 from nas_gym._resolve import resolve, unknown
 from nas_gym.evaluation import Evaluation
 from nas_gym.search_spaces import format_layer
@@ -170,6 +171,8 @@ def search(config: SearchConfig, console: Console) -> list[Evaluation]:
                 ledger(env).watchers.append(progress.update)
                 with spending(env, config.budget):  # stops an agent that does not stop itself
                     agent.learn(config.budget)
+            if shortfall := _shortfall(config, ledger(env)):
+                console.print(shortfall, highlight=False, soft_wrap=True, markup=False)
             if hasattr(agent, "save"):
                 agent.save(str(run.path / "agent.pt"))
     finally:
@@ -237,6 +240,20 @@ def summarise(config: SearchConfig, evaluations: list[Evaluation], console: Cons
     run = RunDirectory.existing(config.out)
     if best and "table" not in run.config["context"]:
         console.print(f"next           {retrain_command(run)}", soft_wrap=True)
+
+
+def _shortfall(config: SearchConfig, account: Ledger) -> str:
+    """Why a search ended before its budget, in a sentence; empty if it did not."""
+    ended = how_ended(account, account.distinct, config.budget)
+    if ended == "budget":
+        return ""
+    space = "the space" if account.space is None else account.space.name
+    so_far = f"{account.distinct:,} of {config.budget:,}"
+    return {
+        "exhausted": f"stopped at {so_far}: all networks of {space} are evaluated",
+        "stalled": f"stopped at {so_far}: the last {account.idle:,} proposals were known",
+        "gave up": f"the agent gave up at {so_far}",
+    }[ended]
 
 
 def _announce(config: SearchConfig, known: Sized | None, console: Console) -> None:

@@ -18,6 +18,7 @@ from agents.batches import Batches
 from agents.episodes import Environment, Outcome, fitted, search_space
 from agents.gaussian_process import Differences, GaussianProcess, Kernel, differences
 from agents.proposals import Proposals
+from agents.rounding import equal, tolerance
 from agents.scalars import ScalarLog
 from agents.storage import load_plain, save_plain
 from nas_gym import Architecture
@@ -160,7 +161,7 @@ class Surrogate:
         size, known = self.config.batch_size, len(self._actions)
         if known < self.config.initial:
             return [self.proposals.new() for _ in range(min(size, self.config.initial - known))]
-        chosen = self._choose(self._candidates())
+        chosen = [] if self.proposals.spent else self._choose(self._candidates())
         for actions in chosen:
             self.proposals.add(actions)
         return [*chosen, *(self.proposals.new() for _ in range(size - len(chosen)))]
@@ -220,13 +221,16 @@ class Surrogate:
         return [sequences[index] for index in chosen]
 
     def _values(self) -> Tensor:
-        """Rewards clipped from below, with mean 0 and standard deviation 1."""
+        """Rewards clipped from below, with mean 0 and standard deviation 1; equal ones are 0."""
         rewards = torch.tensor(self._rewards, dtype=torch.float64)
         trained = rewards[torch.tensor(self._ok)] if any(self._ok) else rewards
         middle = trained.median()
         spread = 1.4826 * (trained - middle).abs().median()  # the standard deviation, if normal
-        floor = middle - self.config.clip * spread if spread > 0 else trained.min()
+        told = spread > tolerance(trained.tolist())  # else more than half of them are equal
+        floor = middle - self.config.clip * spread if told else trained.min()
         rewards = rewards.clamp_min(floor)
+        if equal(rewards.tolist()):
+            return torch.zeros_like(rewards)
         return (rewards - rewards.mean()) / (rewards.std() + 1e-12)
 
 

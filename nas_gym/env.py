@@ -107,6 +107,9 @@ class NASEnv(gym.Env[Observation, Any]):
 
     Values of JSON types survive `EnvSpec.to_json`; live objects work, but leave no spec.
 
+    A copy (`copy.deepcopy`, `pickle`) goes on from where this is, with the account and the budget
+    of `ledger`, and keeps its evaluations in the same store; it is not the run named ``run``.
+
     ## Vectorized environment
     `gym.make_vec(id, num_envs=B)` gives `NASVectorEnv`: B architectures in lockstep, evaluated
     together in one call of the evaluator.
@@ -154,6 +157,7 @@ class NASEnv(gym.Env[Observation, Any]):
         self.code = own_code(
             environment=type(self), task=task_code(task), reward=self.reward.function
         ).get("code", {})
+        self._closed = False
         self._evaluator = self._make(task, search_space, recipe, evaluator, device, data_dir)
 
         space = self.search_space
@@ -193,9 +197,11 @@ class NASEnv(gym.Env[Observation, Any]):
     @property
     def ledger(self) -> Ledger:
         """The account of everything evaluated here; a budget is set on it."""
-        if self._ledger is None:  # the store opens with the first use: making an env is cheap
-            store = Store(self._store) if self._store is not None else None
-            self._ledger = Ledger(self._evaluator, store, self._run)
+        if self._ledger is None:
+            space = self.search_space if self.seed_policy == "fixed" else None
+            self._ledger = Ledger(self._evaluator, run=self._run, space=space)
+        if self._store is not None and self._ledger.store is None:
+            self._ledger.store = Store(self._store)  # at the first use: making an env is cheap
         return self._ledger
 
     def reset(
@@ -236,6 +242,9 @@ class NASEnv(gym.Env[Observation, Any]):
         self, sequences: Sequence[Sequence[int]], seeds: Sequence[int]
     ) -> list[tuple[float, dict[str, Any]]]:
         """Reward and terminal info of finished episodes, evaluated together."""
+        if self._closed and self._store is not None:
+            self.ledger.store = None  # it is closed, and opened anew
+        self._closed = False
         architectures = [self.search_space.decode(actions) for actions in sequences]
         evaluations = self.ledger.evaluate(architectures, seeds)
         results = []
@@ -277,12 +286,12 @@ class NASEnv(gym.Env[Observation, Any]):
         return None
 
     def close(self) -> None:
-        """End worker processes and close the store."""
-        if self._ledger is not None:
-            self._ledger.close()
-            self._ledger = None
-        else:
+        """End worker processes and close the store; a later step would begin them anew."""
+        if self._ledger is None:
             self._evaluator.close()
+        else:
+            self._ledger.close()
+            self._closed = True
 
     def _mask(self) -> NDArray[np.int8]:
         return self.search_space.mask(self._actions).astype(np.int8)
@@ -292,7 +301,8 @@ class NASEnv(gym.Env[Observation, Any]):
         return batch.reshape(-1)
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_ledger": None}  # files and processes do not travel
+        # A copy opens files of its own, and what it asks for is not the run on record.
+        return self.__dict__ | {"_run": None, "_closed": False}
 
 
 def encode(space: SearchSpace, actions: NDArray[np.int64]) -> Observation:

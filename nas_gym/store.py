@@ -14,6 +14,7 @@ import hashlib
 import json
 import math
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -92,6 +93,7 @@ class Store:
 
     def __init__(self, path: str | Path, *, must_exist: bool = False) -> None:
         self.path = user_path(path)
+        self._one_thread = threading.Lock()
         if must_exist and not self.path.is_file():
             raise StoreError(f"the store {self.path} is missing")
         try:
@@ -202,7 +204,9 @@ class Store:
         self.close()
 
     def _open(self, seconds: float, must_exist: bool) -> sqlite3.Connection:
-        database = sqlite3.connect(self.path, timeout=seconds, isolation_level=None)
+        database = sqlite3.connect(
+            self.path, timeout=seconds, isolation_level=None, check_same_thread=False
+        )
         try:
             self._prepare(database, must_exist)
         except BaseException:
@@ -257,7 +261,7 @@ class Store:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        with self._reported(), self._locked() as seconds:
+        with self._reported(), self._one_thread, self._locked() as seconds:
             database = self._database
             database.execute(f"PRAGMA busy_timeout = {round(1000 * seconds)}")
             database.execute("BEGIN IMMEDIATE")

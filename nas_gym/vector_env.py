@@ -114,6 +114,7 @@ class NASVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]]):
 
         seeds = [self.env.draw_seed(random) for random in self._random]
         masks = self._masks()
+        self.closed = False  # what was closed and is used again can be closed again
         results = self.env.evaluate(self._actions.tolist(), seeds)
         rewards[:] = [reward for reward, _ in results]
         infos = self._final_infos(observation, masks, [info for _, info in results])

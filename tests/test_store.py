@@ -6,7 +6,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -300,22 +299,6 @@ def test_a_copy_is_a_store(tmp_path: Path) -> None:
     shutil.copy(tmp_path / "store.db", tmp_path / "copy.db")
     with Store(tmp_path / "copy.db") as store:
         assert len(store) == 3
-
-
-def test_use_from_another_thread_is_a_sentence(tmp_path: Path) -> None:
-    errors: list[BaseException] = []
-    with Store(tmp_path / "store.db") as store:
-
-        def use() -> None:
-            try:
-                store.get(key(1))
-            except BaseException as error:
-                errors.append(error)
-
-        thread = threading.Thread(target=use)
-        thread.start()
-        thread.join()
-    assert [type(error) for error in errors] == [StoreError]
 
 
 # ---------------------------------------------------------------- runs

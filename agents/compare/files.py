@@ -65,8 +65,9 @@ class Run:
         agent: Label of the agent.
         seed: Of the agent, and of the training of all its children.
         budget: Distinct children it was given.
-        ended: ``"budget"`` (spent), ``"stalled"`` (the last 1,000 proposals were all known),
-            ``"gave up"`` (returned before), or ``"failed: ..."`` with the reason.
+        ended: ``"budget"`` (spent), ``"exhausted"`` (every network of the space is evaluated),
+            ``"stalled"`` (the last 1,000 proposals were all known), ``"gave up"`` (returned
+            before), or ``"failed: ..."`` with the reason.
         distinct: Distinct children evaluated.
         proposals: Children asked for.
         repeats: Proposals that were asked for before.

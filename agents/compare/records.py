@@ -26,14 +26,13 @@ from agents.compare.directory import Comparison, Config, Environment
 from agents.compare.files import Record, Row, Run, write_record
 from agents.compare.specs import Spec
 from agents.episodes import Environment as Env
-from agents.episodes import ledger
+from agents.episodes import how_ended, ledger
 from agents.identity import identity
 from agents.places import absolute
 from agents.run_directory import RunError
 from nas_gym import Architecture, BudgetExhausted, Evaluation, Evaluator, Ledger
 from nas_gym._files import user_path
 from nas_gym.evaluators.base import OnResult
-from nas_gym.evaluators.ledger import STALL
 
 # Arguments of an environment that are no part of what is compared.
 _ELSEWHERE = frozenset({"data_dir", "train_seed", "store", "run", "render_mode", "recipe"})
@@ -126,10 +125,7 @@ class Recorder:
         return record
 
     def _ended(self) -> str:
-        if len(self.rows) >= self.run.budget:
-            return "budget"
-        idle = self.ledger.proposals - (self.rows[-1].proposals if self.rows else 0)
-        return "stalled" if idle >= STALL else "gave up"
+        return how_ended(self.ledger, len(self.rows), self.run.budget)
 
     def _watch(self, account: Ledger, evaluation: Evaluation) -> None:
         if len(self.rows) == self.run.budget:

@@ -188,10 +188,11 @@ def checkpoints(budget: int) -> list[int]:
 
 
 def _reason(trial: Trial) -> str:
-    run = trial.record.run
-    if run.ended == "stalled":
-        return "the rest were repeats"
-    return "then it gave up"
+    reasons = {
+        "exhausted": "all networks of the space were evaluated",
+        "stalled": "the rest were repeats",
+    }
+    return reasons.get(trial.record.run.ended, "then it gave up")
 
 
 def _grouped(things: Sequence[T], key: Callable[[T], str]) -> list[tuple[str, list[T]]]:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Literal, NoReturn, TypeAlias
 
 from nas_gym.evaluation import Evaluation, rank
 from nas_gym.evaluators.base import Evaluator, OnResult, seeds_for
-from nas_gym.search_spaces.base import Architecture
+from nas_gym.search_spaces.base import Architecture, SearchSpace
+from nas_gym.search_spaces.enumeration import Enumeration
 from nas_gym.store import Store, evaluation_key
 
 Child: TypeAlias = tuple[Architecture, int]  # what is trained, and with which seed
+Ended: TypeAlias = Literal["budget", "exhausted", "stalled"]
 
 STALL = 1_000  # repeats in a row after which a search is over
 
 
 class BudgetExhausted(Exception):
-    """The search has spent its budget. What it evaluated before is on record."""
+    """The search is over: its budget is spent, or nothing is left or found to spend it on.
+
+    What it evaluated before is on record.
+    """
 
 
 class Ledger:
@@ -26,35 +31,54 @@ class Ledger:
     this one before it was killed) is recalled and not trained, but still counts as a distinct
     child of this search, so that a search costs the same budget whatever the store held.
 
+    A copy (`copy.deepcopy`, `pickle`) has the same account and budget, and its own from then on.
+    What belongs to this process or to one search only stays behind: the store, the run's name, the
+    watchers.
+
     Args:
         inner: Who evaluates what is not known.
         store: Where results are kept; None keeps them in memory only.
         run: Name of the run, under which the order of its proposals is recorded in the store.
+        space: The search space, so that a search ends when all of it is evaluated; None where
+            there is always another child, as when every proposal has a seed of its own.
 
     Attributes:
         budget: Number of distinct children after which `BudgetExhausted` is raised; None for no
             limit.
+        ended: Why the last batch raised `BudgetExhausted`: the ``"budget"`` is spent, the space is
+            ``"exhausted"`` (every network of it is evaluated), or the search has ``"stalled"``
+            (the last 1,000 proposals were known). None if it did not.
         proposals: Children asked for, repeats included.
         distinct: Distinct children evaluated.
         repeats: Proposals that were asked for before.
+        idle: How many of them were the last ones, in whole batches.
         recalled: Distinct children that the store knew.
         best: The incumbent: highest validation accuracy so far, then lowest loss, then first.
         watchers: Called with this ledger and each distinct evaluation, as they come in.
     """
 
-    def __init__(self, inner: Evaluator, store: Store | None = None, run: str | None = None):
+    def __init__(
+        self,
+        inner: Evaluator,
+        store: Store | None = None,
+        run: str | None = None,
+        space: SearchSpace | None = None,
+    ) -> None:
         self.inner = inner
         self.store = store
         self.run = run
+        self.space = space
         self.budget: int | None = None
+        self.ended: Ended | None = None
         self.proposals = 0
         self.distinct = 0
         self.repeats = 0
+        self.idle = 0
         self.recalled = 0
         self.best: Evaluation | None = None
         self.watchers: list[Callable[[Ledger, Evaluation], None]] = []
         self._known: dict[Child, Evaluation] = {}
-        self._idle = 0
+        self._enumerations: dict[int, Enumeration] = {}  # by seed
 
     @property
     def context(self) -> Mapping[str, Any]:
@@ -71,9 +95,10 @@ class Ledger:
 
         Raises:
             BudgetExhausted: The batch needs more distinct children than are left (those that
-                are left have been evaluated and recorded), or a budget is set and nothing new
-                was asked for in the last 1,000 proposals.
+                are left have been evaluated and recorded). Or a budget is set, the whole batch was
+                known, and so is every network of the space, or the last 1,000 proposals.
         """
+        self.ended = None
         asked = list(zip(architectures, seeds_for(architectures, seeds), strict=True))
         fresh = [child for child in dict.fromkeys(asked) if child not in self._known]
         left = len(fresh) if self.budget is None else max(0, self.budget - self.distinct)
@@ -96,9 +121,9 @@ class Ledger:
         self._evaluate_new(fresh, tell)
         results = [self._known[child] for child in asked]
         if over:
-            raise BudgetExhausted(f"the budget of {self.budget} distinct children is spent")
-        if self.budget is not None and self._idle >= STALL:
-            raise BudgetExhausted(f"the last {self._idle} proposals were all known already")
+            self._end("budget", f"the budget of {self.budget} distinct children is spent")
+        if self.budget is not None and asked and not fresh:
+            self._end_if_nothing_new_comes({seed for _, seed in asked})
         return results
 
     def close(self) -> None:
@@ -114,7 +139,27 @@ class Ledger:
             self.store.propose(self.run, self.proposals, keys)
         self.proposals += len(asked)
         self.repeats += len(asked) - len(fresh)
-        self._idle = 0 if fresh else self._idle + len(asked)
+        self.idle = 0 if fresh else self.idle + len(asked)
+
+    def _end_if_nothing_new_comes(self, seeds: set[int]) -> None:
+        if self.space is not None and all(self._exhausted(self.space, seed) for seed in seeds):
+            count = sum(seed in seeds for _, seed in self._known)
+            self._end("exhausted", f"all {count:,} networks of {self.space.name} are evaluated")
+        if self.idle >= STALL:
+            self._end("stalled", f"the last {self.idle:,} proposals were all known already")
+
+    def _exhausted(self, space: SearchSpace, seed: int) -> bool:
+        if seed not in self._enumerations:
+            self._enumerations[seed] = Enumeration(space)
+        known = self._known
+        return self._enumerations[seed].exhausted(lambda found: (found, seed) in known)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"store": None, "run": None, "watchers": []}
+
+    def _end(self, why: Ended, message: str) -> NoReturn:
+        self.ended = why
+        raise BudgetExhausted(message)
 
     def _evaluate_new(self, fresh: list[Child], tell: Callable[[Child], None]) -> None:
         context = self.context if self.store is not None else {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
@@ -198,6 +198,27 @@ class SearchSpace(ABC):
             return np.repeat(self.mask(actions[0])[None], len(actions), axis=0)
         rows = [self.mask(row) for row in actions]
         return np.array(rows, dtype=np.bool_).reshape(-1, self.num_actions)
+
+    def sequences(self) -> Iterator[tuple[int, ...]]:
+        """Every sequence of distinct actions, in lexicographic order.
+
+        Each architecture is written by one of them at least. Two may write the same one, where
+        `redundant` does not know all that changes nothing.
+        """
+        prefix: list[int] = []
+        untried = [iter(np.flatnonzero(self.mask(prefix)).tolist())]  # at each decision up to here
+        while untried:
+            action = next(untried[-1], None)
+            if action is None:
+                untried.pop()
+                del prefix[-1:]
+                continue
+            prefix.append(action)
+            if len(prefix) < len(self.sizes):
+                untried.append(iter(np.flatnonzero(self.mask(prefix)).tolist()))
+            else:
+                yield tuple(prefix)
+                prefix.pop()
 
     def describe(self) -> dict[str, Any]:
         """The space as JSON, for `make_search_space`: its name and options.

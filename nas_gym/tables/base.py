@@ -58,9 +58,8 @@ class Rows:
 
     def reachable(self) -> Integers:
         """The rows that an episode can end in: one per canonical architecture, ascending."""
-        sizes = self.space.sizes
-        sequences = np.stack(np.unravel_index(np.arange(self.size), sizes), axis=1)
-        return np.unique([self.number(self.space.decode(row)) for row in sequences.tolist()])
+        decode = self.space.decode
+        return np.unique([self.number(decode(actions)) for actions in self.space.sequences()])
 
 
 @dataclass(frozen=True)
