@@ -315,8 +315,9 @@ class Store:
     def _reported(self) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.DatabaseError, OSError) as error:
-            raise StoreError(f"the store {self.path} cannot be used: {error}") from error
+        except (sqlite3.DatabaseError, UnicodeError, OSError) as error:
+            reason = str(error).splitlines()[0]
+            raise StoreError(f"the store {self.path} cannot be used: {reason}") from error
 
 
 _SELECT = "SELECT * FROM evaluation"
