@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import sqlite3
 import threading
 import time
@@ -93,9 +94,15 @@ class Store:
 
     def __init__(self, path: str | Path, *, must_exist: bool = False) -> None:
         self.path = user_path(path)
-        self._one_thread = threading.Lock()
+        self._left: list[object] = []  # what a fork brought along, and only its owner may close
         if must_exist and not self.path.is_file():
             raise StoreError(f"the store {self.path} is missing")
+        self._begin_here(must_exist)
+
+    def _begin_here(self, must_exist: bool) -> None:
+        """Open lock and file for this process."""
+        self._owner = os.getpid()
+        self._one_thread = threading.Lock()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._lock = _lock.Lock(self.path.with_name(self.path.name + ".lock"))
@@ -192,7 +199,7 @@ class Store:
 
     def close(self) -> None:
         """Close the file; closing twice is fine."""
-        if not self._lock.closed:
+        if self._owner == os.getpid() and not self._lock.closed:
             with self._locked():
                 self._database.close()
             self._lock.close()
@@ -313,6 +320,9 @@ class Store:
 
     @contextmanager
     def _reported(self) -> Iterator[None]:
+        if self._owner != os.getpid() and not self._lock.closed:  # SQLite does not survive a fork
+            self._left += [self._database, self._lock]
+            self._begin_here(must_exist=True)
         try:
             yield
         except (sqlite3.DatabaseError, UnicodeError, OSError) as error:

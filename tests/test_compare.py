@@ -37,6 +37,7 @@ ENV = "compare_helpers:test/Dials-v0"
 TESTS = str(Path(__file__).parent)
 CLIMBERS = "compare_helpers:Climber,compare_helpers:Climber:least=2"
 ARGMAX = "compare_helpers:Argmax"
+TRUST = ["--trust", "compare_helpers"]
 WRITTEN = ("runs.csv", "summary.csv", "pairs.csv", "summary.md", "report.html")
 
 
@@ -54,7 +55,7 @@ def compare(out: Path, *arguments: str, figures: bool = False) -> str:
     """Run the command in this process; its output. Figures take a second, so most go without."""
     found = find_spec if figures else lambda name: None
     with redirect_stdout(io.StringIO()) as text, patch("agents.compare.figures.find_spec", found):
-        main(["compare", "--out", str(out), "--workers", "2", *arguments])
+        main(["compare", "--out", str(out), "--workers", "2", *arguments, *TRUST])
     return text.getvalue()
 
 
@@ -62,7 +63,7 @@ def refused(out: Path, *arguments: str) -> str:
     """The message of a command that ends with an error."""
     missing = patch("agents.compare.figures.find_spec", lambda name: None)
     with pytest.raises(SystemExit) as stop, redirect_stdout(io.StringIO()), missing:
-        main(["compare", "--out", str(out), *arguments])
+        main(["compare", "--out", str(out), *arguments, *TRUST])
     message = str(stop.value.code)
     assert message.startswith("error: ")
     assert "\n" not in message
@@ -169,7 +170,7 @@ class TestCompare:
         shutil.copytree(finished, out)
         (out / "report.html").unlink()
         with redirect_stdout(io.StringIO()) as text:
-            main(["report", str(out)])
+            main(["report", str(out), *TRUST])
         assert text.getvalue().strip() == str(out / "report.html")
         assert written(out)["report.html"] == written(finished)["report.html"]
 
@@ -528,7 +529,7 @@ class TestWrongInput:
             encoding="utf-8",
         )
         with pytest.raises(SystemExit, match=rf"error: .*{name} is damaged"):
-            main(["report", str(out)])
+            main(["report", str(out), *TRUST])
 
     def test_an_environment_whose_module_is_gone_is_named(
         self, finished: Path, tmp_path: Path
@@ -539,7 +540,7 @@ class TestWrongInput:
         config["environments"]["test/Dials-v0"]["id"] = "gone:test/Dials-v0"
         write_json(out / "comparison.json", config)
         with pytest.raises(SystemExit, match="error: unknown environment 'gone:test/Dials-v0'"):
-            main(["report", str(out)])
+            main(["report", str(out), *TRUST, "gone"])
 
 
 # ---------------------------------------------------------------- processes

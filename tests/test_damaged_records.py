@@ -325,7 +325,8 @@ def _refused_and_kept(
     shutil.copytree(compared, out)
     spoil(out / "records" / "test~Dials-v0" / "random" / f"seed1{suffix}")
     before = files(out)
-    for command in (("report", out), ("compare", "--out", out)):
+    trust = ("--trust", "compare_helpers")
+    for command in (("report", out, *trust), ("compare", "--out", out, *trust)):
         refused(*command, words="seed1")
         assert files(out) == before, command
 

@@ -234,4 +234,4 @@ class TestSayingSo:
         assert {record.run.ended for record in read_records(tmp_path)} == {"exhausted"}
         out = run("report", tmp_path)
         note = "loop: 20 of 50 distinct children in 2 of 2 runs, all networks of the space were"
-        assert note in (tmp_path / "summary.md").read_text() + out
+        assert note in (tmp_path / "summary.md").read_text(encoding="utf-8") + out

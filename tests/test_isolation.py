@@ -256,3 +256,43 @@ def test_environments_in_forked_processes_end(threads: str, torch_was: str, tmp_
         env={name: value for name, value in os.environ.items() if "NUM_THREADS" not in name},
     )
     assert done.stdout == "done\n", done.stderr
+
+
+FORKED_STORE = """
+import os
+import gymnasium as gym
+import nas_gym
+
+env = gym.make("nas_gym/Digits-v0", search_space={"name": "plain_cnn", "depth": 1},
+               store="s.sqlite", recipe={"epochs": 1, "train_images": 64})
+
+
+def play(first):
+    env.reset()
+    for action in (first, 0, 0):
+        env.step(action)
+
+
+play(0)  # the store is open
+children = []
+for first in (1, 2):
+    child = os.fork()
+    if not child:
+        play(first)
+        env.close()
+        os._exit(0)
+    children.append(child)
+play(3)
+assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
+env.close()
+with nas_gym.Store("s.sqlite") as store:
+    print(len(store))
+"""
+
+
+def test_a_store_that_is_open_when_a_process_forks_serves_both(tmp_path: Path) -> None:
+    (tmp_path / "forks.py").write_text(FORKED_STORE, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "forks.py"], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert done.stdout == "4\n", done.stderr

@@ -7,6 +7,7 @@ from typing import Any, Literal, NoReturn, TypeAlias
 
 from nas_gym.evaluation import Evaluation, rank
 from nas_gym.evaluators.base import Evaluator, OnResult, seeds_for
+from nas_gym.own_code import code_of
 from nas_gym.search_spaces.base import Architecture, SearchSpace
 from nas_gym.search_spaces.enumeration import Enumeration
 from nas_gym.store import Store, evaluation_key
@@ -65,6 +66,7 @@ class Ledger:
         space: SearchSpace | None = None,
     ) -> None:
         self.inner = inner
+        self._code = code_of(type(inner))
         self.store = store
         self.run = run
         self.space = space
@@ -82,8 +84,11 @@ class Ledger:
 
     @property
     def context(self) -> Mapping[str, Any]:
-        """That of the evaluator inside."""
-        return self.inner.context
+        """That of the evaluator inside, with its code where that is the user's own."""
+        context = self.inner.context
+        if self._code is None:
+            return context
+        return {**context, "code": {**context.get("code", {}), "evaluator": self._code}}
 
     def evaluate(
         self,
