@@ -30,6 +30,7 @@ from nas_gym.tasks import load_task
 
 ACTIONS = [1, 1, 0, 1, 5, 0, 0, 0, 1, 1, 0, 1]
 RECIPE = {"epochs": 1, "train_images": 300, "precision": "bfloat16"}
+IN_FLOAT32 = RECIPE | {"precision": "float32"}
 
 
 DIGITS = load_task("digits")
@@ -38,12 +39,14 @@ PIXELS = torch.from_numpy(np.random.default_rng(0).integers(0, 60, (400, 1, 8, 8
 PIXELS[torch.arange(400), 0, LABELS] += 90  # a class is a row that is bright
 
 
-def play(during: Callable[[], AbstractContextManager[Any]]) -> Evaluation:
+def play(
+    during: Callable[[], AbstractContextManager[Any]], recipe: dict[str, Any] = RECIPE
+) -> Evaluation:
     """One child, with everything that an environment does in somebody's context."""
     with during():
         space = {"name": "layer_cnn", "depth": 3}
         task = Task.from_tensors("rows", PIXELS, LABELS)
-        env = gym.make("nas_gym/Custom-v0", task=task, search_space=space, recipe=RECIPE)
+        env = gym.make("nas_gym/Custom-v0", task=task, search_space=space, recipe=recipe)
         env.reset(seed=0)
         for action in ACTIONS:
             env.step(action)
@@ -101,6 +104,13 @@ def seed_everything(seed: int) -> None:
 @pytest.fixture(scope="module")
 def plain() -> Evaluation:
     return play(nullcontext)
+
+
+def test_a_child_in_float32_is_one_whatever_the_precision_of_the_caller() -> None:
+    plain = play(nullcontext, IN_FLOAT32)
+    assert play(STATES["precision"], IN_FLOAT32) == plain
+    with setting(conv_precision, "bf16", "none"):
+        assert play(nullcontext, IN_FLOAT32) == plain
 
 
 @pytest.mark.parametrize("state", STATES)
