@@ -225,9 +225,14 @@ class Store:
     def _transaction(self) -> Iterator[None]:
         with self._reported(), self._locked() as seconds:
             database = self._database
-            database.execute(f"PRAGMA busy_timeout = {round(1000 * seconds)}")
-            database.execute("BEGIN IMMEDIATE")
-            database.execute(f"PRAGMA busy_timeout = {round(1000 * _lock.WAIT)}")
+            waited = seconds < _lock.WAIT - 1
+            if waited:
+                database.execute(f"PRAGMA busy_timeout = {round(1000 * seconds)}")
+            try:
+                database.execute("BEGIN IMMEDIATE")
+            finally:
+                if waited:
+                    database.execute(f"PRAGMA busy_timeout = {round(1000 * _lock.WAIT)}")
             before = database.total_changes
             try:
                 yield
@@ -236,7 +241,8 @@ class Store:
                     database.execute("ROLLBACK")
                 raise
             database.execute("COMMIT")
-            self._lock.number += database.total_changes - before
+            if added := database.total_changes - before:
+                self._lock.number += added
 
     @contextmanager
     def _locked(self) -> Iterator[float]:
