@@ -12,11 +12,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import sqlite3
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,41 +23,9 @@ from typing import Any, Self
 from nas_gym import _lock
 from nas_gym._files import on_network as _on_network
 from nas_gym._files import user_path
+from nas_gym._schema import APPLICATION_ID, COUNT, SCHEMA, SCHEMA_VERSION, SELECT, digest, row_of
 from nas_gym.evaluation import Evaluation
 from nas_gym.search_spaces.base import Architecture
-
-SCHEMA_VERSION = 2
-APPLICATION_ID = 0x6E617367  # "nasg"
-
-SCHEMA = """
-CREATE TABLE evaluation (
-    key TEXT PRIMARY KEY,          -- sha256 of architecture, context and seed
-    architecture TEXT NOT NULL,    -- JSON
-    context TEXT NOT NULL,         -- JSON: data, search space, recipe, device
-    seed INTEGER NOT NULL,
-    status TEXT NOT NULL,
-    val_accuracy REAL NOT NULL,
-    val_top5 REAL,
-    val_loss REAL,
-    params INTEGER,
-    macs INTEGER,
-    seconds REAL NOT NULL,
-    epochs INTEGER NOT NULL,
-    detail TEXT NOT NULL,
-    created REAL NOT NULL,         -- seconds since 1970
-    sha256 TEXT NOT NULL           -- of all of the above
-) STRICT;
-CREATE TABLE run (
-    name TEXT PRIMARY KEY
-) STRICT;
-CREATE TABLE proposal (
-    run TEXT NOT NULL,
-    number INTEGER NOT NULL,       -- from 0, in the order in which the run asked
-    key TEXT NOT NULL,
-    sha256 TEXT NOT NULL,          -- of all of the above
-    PRIMARY KEY (run, number)
-) STRICT;
-"""
 
 
 class StoreError(Exception):
@@ -118,7 +84,7 @@ class Store:
     def get(self, key: str) -> Evaluation | None:
         """The evaluation of this key, marked as recalled; None if there is none."""
         with self._reported():
-            row = self._database.execute(f"{_SELECT} WHERE key = ?", (key,)).fetchone()
+            row = self._database.execute(f"{SELECT} WHERE key = ?", (key,)).fetchone()
         return None if row is None else self._read(row)
 
     def put(self, key: str, context: Mapping[str, Any], evaluation: Evaluation) -> Evaluation:
@@ -127,12 +93,12 @@ class Store:
         Returns:
             What the store holds for the key now.
         """
-        row = _row(key, context, evaluation)
+        row = row_of(key, context, evaluation)
         with self._transaction():
             written = self._database.execute(
                 "INSERT INTO evaluation VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) "
                 "ON CONFLICT (key) DO NOTHING",
-                (*row, _digest(row)),
+                (*row, digest(row)),
             ).rowcount
         return evaluation if written else self.get(key) or evaluation
 
@@ -159,13 +125,13 @@ class Store:
             for number, key in enumerate(keys, first):
                 self._database.execute(
                     "INSERT INTO proposal VALUES (?,?,?,?) ON CONFLICT DO NOTHING",
-                    (run, number, key, _digest([run, number, key])),
+                    (run, number, key, digest([run, number, key])),
                 )
-                before, digest = self._database.execute(
+                before, recorded = self._database.execute(
                     "SELECT key, sha256 FROM proposal WHERE run = ? AND number = ?", (run, number)
                 ).fetchone()
                 if before != key:
-                    self._check([run, number, before], digest)
+                    self._check([run, number, before], recorded)
                     raise ReplayError(
                         f"this run cannot be resumed: its proposal {number + 1} differs from the "
                         "one on record, so its code, libraries or machine have changed; start a "
@@ -184,13 +150,13 @@ class Store:
                 (run,),
             ).fetchall()
             rows = self._database.execute(
-                f"{_SELECT} WHERE key IN (SELECT key FROM proposal WHERE run = ?)", (run,)
+                f"{SELECT} WHERE key IN (SELECT key FROM proposal WHERE run = ?)", (run,)
             )
             answers = {row[0]: self._read(row) for row in rows}
-        for number, (*values, digest) in enumerate(proposals):
+        for number, (*values, recorded) in enumerate(proposals):
             if values[1] != number:
                 raise StoreError(f"the store {self.path} is damaged: proposals of a run are gone")
-            self._check(values, digest)
+            self._check(values, recorded)
         return [answers[key] for _, _, key, _ in proposals if key in answers]
 
     def __len__(self) -> int:
@@ -254,7 +220,7 @@ class Store:
         ((state,),) = database.execute("PRAGMA integrity_check(1)")
         if state != "ok":
             raise StoreError(f"the store {self.path} is damaged: {' '.join(state.split())}")
-        ((rows,),) = database.execute(_COUNT)
+        ((rows,),) = database.execute(COUNT)
         if rows < written:
             raise StoreError(
                 f"the store {self.path} has lost {written - rows} of its {written} rows: "
@@ -270,9 +236,14 @@ class Store:
     def _transaction(self) -> Iterator[None]:
         with self._reported(), self._one_thread, self._locked() as seconds:
             database = self._database
-            database.execute(f"PRAGMA busy_timeout = {round(1000 * seconds)}")
-            database.execute("BEGIN IMMEDIATE")
-            database.execute(f"PRAGMA busy_timeout = {round(1000 * _lock.WAIT)}")
+            waited = seconds < _lock.WAIT - 1
+            if waited:
+                database.execute(f"PRAGMA busy_timeout = {round(1000 * seconds)}")
+            try:
+                database.execute("BEGIN IMMEDIATE")
+            finally:
+                if waited:
+                    database.execute(f"PRAGMA busy_timeout = {round(1000 * _lock.WAIT)}")
             before = database.total_changes
             try:
                 yield
@@ -281,7 +252,8 @@ class Store:
                     database.execute("ROLLBACK")
                 raise
             database.execute("COMMIT")
-            self._lock.number += database.total_changes - before
+            if added := database.total_changes - before:
+                self._lock.number += added
 
     @contextmanager
     def _locked(self) -> Iterator[float]:
@@ -295,8 +267,8 @@ class Store:
             raise StoreError(f"the store {self.path} is in use: {error}") from error
 
     def _read(self, row: tuple[Any, ...]) -> Evaluation:
-        *values, digest = row
-        self._check(values, digest)
+        *values, recorded = row
+        self._check(values, recorded)
         _, architecture, _, seed, status, accuracy, top5, loss, params, macs, *rest = values
         seconds, epochs, detail, _ = rest
         return Evaluation(
@@ -314,8 +286,8 @@ class Store:
             detail,
         )
 
-    def _check(self, values: Sequence[Any], digest: str) -> None:
-        if _digest(values) != digest:
+    def _check(self, values: Sequence[Any], recorded: str) -> None:
+        if digest(values) != recorded:
             raise StoreError(f"the store {self.path} is damaged: a row is not as it was written")
 
     @contextmanager
@@ -328,26 +300,3 @@ class Store:
         except (sqlite3.DatabaseError, UnicodeError, OSError) as error:
             reason = str(error).splitlines()[0]
             raise StoreError(f"the store {self.path} cannot be used: {reason}") from error
-
-
-_SELECT = "SELECT * FROM evaluation"
-_COUNT = (
-    "SELECT (SELECT count(*) FROM evaluation) + (SELECT count(*) FROM proposal) + "
-    "(SELECT count(*) FROM run)"
-)
-
-
-def _row(key: str, context: Mapping[str, Any], evaluation: Evaluation) -> list[Any]:
-    """The values of one evaluation, of the types that SQLite gives back."""
-    e = evaluation
-
-    def real(value: float | None) -> float | None:
-        return None if value is None or math.isnan(value) else float(value)
-
-    row: list[Any] = [key, e.architecture.to_json(), json.dumps(context, sort_keys=True)]
-    row += [e.seed, e.status, real(e.val_accuracy), real(e.val_top5), real(e.val_loss)]
-    return [*row, e.params, e.macs, real(e.seconds), e.epochs, e.detail, time.time()]
-
-
-def _digest(values: Sequence[Any]) -> str:
-    return hashlib.sha256(json.dumps(values).encode()).hexdigest()

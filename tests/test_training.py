@@ -543,7 +543,6 @@ def test_the_context_tells_everything_apart(digits: Task) -> None:
     reference = Trainer(digits, PLAIN, helpers.tiny())
     other_data = replace(digits, train=digits.train.take(torch.arange(100)))
     others = [
-        Trainer(replace(digits, name="other"), PLAIN, helpers.tiny()),
         Trainer(other_data, PLAIN, helpers.tiny()),
         Trainer(digits, PlainCNN((1, 8, 8), 10, depth=2), helpers.tiny()),
         Trainer(digits, SPACE, helpers.tiny()),
@@ -552,4 +551,5 @@ def test_the_context_tells_everything_apart(digits: Task) -> None:
     ]
     contexts = [trainer.context for trainer in (reference, *others)]
     assert len({str(context) for context in contexts}) == len(contexts)
-    assert Trainer(digits, PLAIN, helpers.tiny()).context == reference.context
+    same = replace(digits, name="other")  # the data are what they are, whatever they are called
+    assert Trainer(same, PLAIN, helpers.tiny()).context == reference.context

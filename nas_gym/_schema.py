@@ -1,0 +1,73 @@
+"""What lies in a store: its tables, and its rows with their checksums."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from nas_gym.evaluation import Evaluation
+
+SCHEMA_VERSION = 2
+APPLICATION_ID = 0x6E617367  # "nasg"
+
+SCHEMA = """
+CREATE TABLE evaluation (
+    key TEXT PRIMARY KEY,          -- sha256 of architecture, context and seed
+    architecture TEXT NOT NULL,    -- JSON
+    context TEXT NOT NULL,         -- JSON: data, search space, recipe, device
+    seed INTEGER NOT NULL,
+    status TEXT NOT NULL,
+    val_accuracy REAL NOT NULL,
+    val_top5 REAL,
+    val_loss REAL,
+    params INTEGER,
+    macs INTEGER,
+    seconds REAL NOT NULL,
+    epochs INTEGER NOT NULL,
+    detail TEXT NOT NULL,
+    created REAL NOT NULL,         -- seconds since 1970
+    sha256 TEXT NOT NULL           -- of all of the above
+) STRICT;
+CREATE TABLE run (
+    name TEXT PRIMARY KEY
+) STRICT;
+CREATE TABLE proposal (
+    run TEXT NOT NULL,
+    number INTEGER NOT NULL,       -- from 0, in the order in which the run asked
+    key TEXT NOT NULL,
+    sha256 TEXT NOT NULL,          -- of all of the above
+    PRIMARY KEY (run, number)
+) STRICT;
+"""
+
+SELECT = "SELECT * FROM evaluation"
+COUNT = (
+    "SELECT (SELECT count(*) FROM evaluation) + (SELECT count(*) FROM proposal) + "
+    "(SELECT count(*) FROM run)"
+)
+
+
+def row_of(key: str, context: Mapping[str, Any], evaluation: Evaluation) -> list[Any]:
+    """The values of one evaluation, of the types that SQLite gives back."""
+    e = evaluation
+
+    def real(value: float | None) -> float | None:
+        return None if value is None or math.isnan(value) else float(value)
+
+    def whole(value: int | None) -> int | None:
+        return None if value is None else int(value)
+
+    detail = e.detail.encode("utf-8", "backslashreplace").decode()  # paths may be no text
+    row: list[Any] = [key, e.architecture.to_json(), json.dumps(context, sort_keys=True)]
+    row += [int(e.seed), e.status, real(e.val_accuracy), real(e.val_top5), real(e.val_loss)]
+    row += [whole(e.params), whole(e.macs), real(e.seconds), int(e.epochs), detail, time.time()]
+    return row
+
+
+def digest(values: Sequence[Any]) -> str:
+    """The checksum of a row, whose columns have types and no text with a zero byte."""
+    return hashlib.sha256("\0".join(map(str, values)).encode()).hexdigest()
