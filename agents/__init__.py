@@ -27,13 +27,14 @@ if TYPE_CHECKING:
 AGENTS: dict[str, tuple[str, str]] = {
     "reinforce": (
         "agents.reinforce:REINFORCE",
-        "LSTM controller and policy gradient (Zoph & Le 2016), planning with a learnt value "
-        "function; recipes default, model_free, zoph2016, enas2018",
+        "Gaussian process that plans (default: nine of ten of its choices are mutations of the "
+        "best) beside an LSTM policy by policy gradient (Zoph & Le 2016), which is alone in the "
+        "recipes model_free, zoph2016, enas2018",
     ),
     "reinforce_categorical": (
         "agents.reinforce_categorical:ReinforceCategorical",
-        "the same with independent softmaxes: no LSTM (Dong & Yang 2020); recipes default, "
-        "model_free, nasbench201",
+        "the same with independent softmaxes for the LSTM (Dong & Yang 2020); the policy alone in "
+        "the recipes model_free, nasbench201",
     ),
     "ppo": ("agents.ppo:PPO", "Stable-Baselines3's PPO (Schulman et al. 2017)"),
     "maskable_ppo": (

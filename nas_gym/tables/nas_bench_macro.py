@@ -1,4 +1,8 @@
-"""NAS-Bench-Macro: 6,561 networks, each trained three times on CIFAR-10 (Su et al. 2021)."""
+"""NAS-Bench-Macro: 3,969 networks (6,561 sequences), trained on CIFAR-10 (Su et al. 2021).
+
+Each sequence was trained three times for 50 epochs. Its accuracies are the best of these epochs on
+the *test* images: they compare searches, and estimate nothing.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +51,11 @@ def evaluator(
 
 
 def scores(path: str | None = None, data_dir: str | None = None) -> Scores:
-    """The mean accuracy of the trainings, which a search with a drawn training does not see."""
+    """The mean accuracy of all trainings.
+
+    A search with a drawn training is paid one of them, so the score of what it chooses is partly
+    its reward, and as lucky.
+    """
     accuracies, _, _ = _columns(find(path, data_dir))
     values = 100 * accuracies.mean(1)
     rows = Rows(SPACE)
@@ -68,7 +76,8 @@ def find(path: str | None, data_dir: str | None) -> Path:
 class _Draw:
     """Accuracies of one training per architecture; holds those of the last seed only.
 
-    The others stay out of an agent's reach: their mean is the sealed score.
+    So that nothing here is the sealed score, their mean. Whoever calls it with many seeds can
+    compute that.
     """
 
     def __init__(self, file: Path, training: Training) -> None:
