@@ -76,6 +76,8 @@ class Store:
             raise StoreError(f"cannot write the store {self.path}: {error.strerror}") from error
         try:
             with self._reported(), self._locked() as seconds:
+                if not self.path.exists():  # it was removed, or never was: nothing to miss
+                    self._lock.number = 0
                 self._database = self._open(seconds, must_exist)
         except BaseException:
             self._lock.close()

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import helpers
 import pytest
 
@@ -337,3 +338,18 @@ def test_a_replay_must_ask_for_the_same(tmp_path: Path) -> None:
         for number in (1, 2, 3, 4, 8, 9):
             store.put(key(number), CONTEXT, result(number))
         assert [e.architecture for e in store.run("a")] == [child(n) for n in (1, 2, 3, 4)]
+
+
+def test_a_store_that_was_removed_begins_anew(tmp_path: Path) -> None:
+    path = tmp_path / "s.sqlite"
+    for _ in range(2):
+        env = gym.make("nas_gym/Digits-v0", store=str(path), recipe={"epochs": 1, "max_params": 1})
+        env.reset()
+        for _ in range(24):
+            _, _, done, _, info = env.step(0)
+        env.close()
+        assert done
+        assert info["status"] == "rejected"
+        with Store(path) as store:
+            assert len(store) == 1
+        path.unlink()  # its lock file stays
