@@ -51,8 +51,8 @@ class ReinforceConfig:
         imagined: Episodes that the policy writes for the critic before each batch.
         patience: Begin anew, with a fresh policy and critic, when so many proposals in a row did
             not improve on the best since the last beginning; None for never. What was evaluated
-            before may be proposed again and is answered for free. Where the policy has proposed all
-            that it could find there is nothing to begin anew for.
+            before may be proposed again and is answered for free, unless every child has a seed of
+            its own. Where all that could be found is proposed there is nothing to begin anew for.
     """
 
     batch_size: int = 5
