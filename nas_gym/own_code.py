@@ -136,7 +136,7 @@ def _without_docstrings(tree: ast.Module) -> ast.Module:
             value = body[0].value
             if isinstance(value, ast.Constant) and isinstance(value.value, str):
                 body[0] = ast.Pass()
-                del body[: len(body) > 1]
+                del body[: len(body) > 1 or isinstance(node, ast.Module)]
     return tree
 
 

@@ -393,7 +393,7 @@ class TestTable:
         ("arguments", "words"),
         [
             (["--env-options", "path=nowhere.npz"], "there is no file nowhere.npz"),
-            (["--data-dir", "nowhere"], "there is no file nowhere/nas-bench-201/nas_bench_201"),
+            (["--data-dir", "nowhere"], "nowhere/nas-bench-201/nas_bench_201"),
             (["--env-options", "dataset=cifar1"], "did you mean 'cifar10'"),
             (["--env-options", "dataset"], "--env-options takes NAME=VALUE, got 'dataset'"),
             (["--epochs", "3"], "recipe: options of training"),

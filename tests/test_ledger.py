@@ -250,7 +250,9 @@ def test_ranking_without_a_loss() -> None:
 
 def test_closing_closes_what_it_holds(inner: helpers.Recorder, store: Store) -> None:
     ledger = Ledger(inner, store)
-    assert ledger.context == inner.context
+    of_both = dict(ledger.context) | {"code": {}}, dict(inner.context) | {"code": {}}
+    assert of_both[0] == of_both[1]
+    assert ledger.context["code"].keys() == {"look_up", "evaluator"}  # both are of the tests
     ledger.close()
     ledger.close()
     assert inner.closed == 2
