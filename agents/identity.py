@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from agents.episodes import Environment, ledger
+from agents.episodes import Environment, ledger, search_space
 from nas_gym.own_code import own_code
 
 
@@ -16,7 +16,8 @@ def identity(env: Environment, agent_class: Any = None) -> dict[str, Any]:
         env: A single or vector environment of nas_gym, wrapped or not.
         agent_class: What plays it; None where that is no part of it.
     """
-    context = dict(ledger(env).context)
+    # an evaluator of the user's own need not say what it evaluates
+    context = {"search_space": search_space(env).describe(), **ledger(env).context}
     single = getattr(env.unwrapped, "env", env.unwrapped)
     agent = own_code(agent=agent_class).get("code", {})
     code = {**context.get("code", {}), **getattr(single, "code", {}), **agent}

@@ -194,6 +194,26 @@ def test_a_comparison_does_not_mix_two_codes_of_an_agent(here: Path) -> None:
     assert "the code of its search space has changed" in done.stderr
 
 
+def test_an_evaluator_that_answers_otherwise_is_told(tmp_path: Path) -> None:
+    table = """
+from nas_gym import TableEvaluator
+
+
+def make(trainer):
+    return TableEvaluator(lambda architecture, seed: len(architecture.layers) / 10)
+"""
+    write(tmp_path, FILES | {"my_table.py": table})
+    search = ["search", "--env-options", "evaluator=my_table:make", "--agent", "random"]
+    assert run(tmp_path, *search, "--out", "r", "--budget", "2").returncode == 0
+    write(tmp_path, {"my_table.py": table.replace("/ 10", "/ 9")})
+    done = run(tmp_path, *search, "--out", "r", "--budget", "3")
+    assert done.returncode == 1
+    assert "the code of its look up has changed" in done.stderr
+    again = run(tmp_path, *search, "--out", "s", "--budget", "2", "--store", "r/store.sqlite")
+    assert again.returncode == 0, again.stderr
+    assert "recalled" not in again.stdout
+
+
 # ---------------------------------------------------------------- nobody's word but the user's
 
 
