@@ -153,6 +153,10 @@ def _state(seed: int, threads: int, device: torch.device) -> Iterator[None]:
         yield
 
 
+def _read_anomaly() -> tuple[bool, bool]:
+    return torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()
+
+
 def _read_precisions() -> dict[tuple[str, str], str]:
     get = getattr(torch._C, _PRECISION, None)
     return {} if get is None else {place: get(*place) for place in _PRECISIONS}
@@ -193,7 +197,7 @@ _SETTINGS: list[_Setting] = [
     (_read_matmul_precision, _write_matmul_precision, "highest"),
     (torch.get_default_dtype, torch.set_default_dtype, torch.float32),
     (torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode, 0),
-    (torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly, False),
+    (_read_anomaly, lambda both: torch._C.set_anomaly_enabled(*both), (False, True)),
     (torch._C._get_mkldnn_enabled, torch._C._set_mkldnn_enabled, True),
     (torch._C._get_nnpack_enabled, torch._C._set_nnpack_enabled, True),
     (torch.backends.cuda.flash_sdp_enabled, torch.backends.cuda.enable_flash_sdp, True),

@@ -106,7 +106,12 @@ class Trainer:
 
     def _train(self, architecture: Architecture, seed: int) -> Evaluation:
         started = time.perf_counter()
-        cost = measure(self.space, architecture, self.recipe)
+        try:
+            cost = measure(self.space, architecture, self.recipe)
+        except (MemoryError, RuntimeError) as error:  # it could be counted on real inputs only
+            if not _out_of_memory(error):
+                raise
+            return Evaluation(architecture, "out_of_memory", seed=seed, detail=_told(error))
         record = Evaluation(architecture, "rejected", params=cost.params, macs=cost.macs, seed=seed)
         if detail := cost.over(self.recipe):
             return replace(record, detail=detail)
@@ -128,7 +133,7 @@ class Trainer:
         except (MemoryError, RuntimeError) as error:
             if not _out_of_memory(error):
                 raise
-            return failed("out_of_memory", (str(error).strip() or "out of memory").splitlines()[0])
+            return failed("out_of_memory", _told(error))
         return replace(
             record,
             status="ok",
@@ -315,6 +320,10 @@ def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 def _autocast(device: torch.device, precision: str) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def _told(error: BaseException) -> str:
+    return (str(error).strip() or "out of memory").splitlines()[0]
 
 
 def _out_of_memory(error: BaseException) -> bool:

@@ -114,7 +114,7 @@ def test_a_child_in_float32_is_one_whatever_the_precision_of_the_caller() -> Non
 
 
 @pytest.mark.parametrize("state", STATES)
-@pytest.mark.filterwarnings("ignore:Anomaly Detection")
+@pytest.mark.filterwarnings("ignore:Anomaly Detection")  # of the test's own setting
 def test_a_child_is_the_same_whatever_the_caller_has_set(state: str, plain: Evaluation) -> None:
     assert play(STATES[state]) == plain
     assert plain.val_accuracy > 0.5

@@ -154,6 +154,32 @@ def test_lazy_weights_that_are_over_a_limit_are_counted() -> None:
 
 
 @dataclass(frozen=True)
+class Hungry(helpers.Probe):
+    """Reads a value, so that it is counted on real inputs, for which there is no memory."""
+
+    name: ClassVar[str] = "hungry"
+
+    def build(self, architecture: Architecture) -> nn.Module:
+        class Reads(nn.Flatten):
+            def forward(self, x: Tensor) -> Tensor:
+                if x.mean().item() < 1e9:
+                    raise RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 GB")
+                return super().forward(x)
+
+        return nn.Sequential(Reads(), nn.Linear(64, 10))
+
+
+@pytest.mark.parametrize("evaluator", ["inline", {"name": "pool", "workers": 2}])
+def test_a_network_for_which_there_is_no_memory_when_it_is_counted(evaluator: Any) -> None:
+    space = {"name": "test_own_networks:Hungry"}
+    env = gym.make_vec("nas_gym/Digits-v0", num_envs=2, search_space=space, evaluator=evaluator)
+    env.reset()
+    *_, infos = env.step(np.array([0, 1]))
+    env.close()
+    assert list(infos["final_info"]["status"]) == ["out_of_memory"] * 2
+
+
+@dataclass(frozen=True)
 class Leaving(helpers.Probe):
     """Ends the program instead of building a network."""
 

@@ -30,9 +30,12 @@ def set_up(
 
 
 def count(architecture: Architecture) -> int:
-    """Multiply-adds of one child."""
+    """Multiply-adds of one child; 0 where that fails, as its training will say why."""
     assert _trainer is not None, "set_up has not run"
-    return measure(_trainer.space, architecture, _trainer.recipe).macs
+    try:
+        return measure(_trainer.space, architecture, _trainer.recipe).macs
+    except Exception:
+        return 0
 
 
 def train(architecture: Architecture, seed: int) -> Evaluation:

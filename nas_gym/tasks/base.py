@@ -28,7 +28,7 @@ class Task:
     second of every class, ...), so that any prefix of them is balanced.
 
     Attributes:
-        name: Short name, part of every stored result's identity.
+        name: Short name; results are known by the data, whatever it is called.
         train: What children are trained on.
         validation: What they are scored on during a search.
         num_classes: Number of classes.
