@@ -74,6 +74,12 @@ def conv_precision(value: str) -> None:
     torch.backends.mkldnn.conv.fp32_precision = value
 
 
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    yield
+    torch.set_num_threads(1)  # as the other tests have it, whatever thread set another number
+
+
 STATES: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "no_grad": torch.no_grad,
     "inference_mode": torch.inference_mode,
