@@ -88,6 +88,7 @@ def run_isolated(
             return function()
     outcome: list[T] = []
     errors: list[BaseException] = []
+    done = threading.Event()
 
     def body() -> None:
         _here.ours = True
@@ -97,15 +98,18 @@ def run_isolated(
                 outcome.append(function())
         except BaseException as error:
             errors.append(error)
+        finally:
+            done.set()
 
     with _alone:
         thread = threading.Thread(target=body, name="nas-gym", daemon=True)
         try:
             thread.start()
-            thread.join()
+            done.wait()  # not join: interrupted, Python 3.11's takes the thread for ended
         except BaseException:
-            _interrupt(thread)
+            _interrupt(thread, done)
             raise
+        thread.join()
     if not errors:
         return outcome[0]
     error = errors[0]
@@ -118,13 +122,13 @@ def run_isolated(
     raise error
 
 
-def _interrupt(thread: threading.Thread) -> None:
+def _interrupt(thread: threading.Thread, done: threading.Event) -> None:
     """Raise in another thread at its next step in Python, and wait for its end for a while."""
-    if thread.ident is not None and thread.is_alive():
+    if thread.ident is not None and not done.is_set():
         ctypes.pythonapi.PyThreadState_SetAsyncExc(
             ctypes.c_ulong(thread.ident), ctypes.py_object(_Interrupted)
         )
-        thread.join(PATIENCE)
+        done.wait(PATIENCE)
 
 
 @contextmanager

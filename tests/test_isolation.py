@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -210,9 +211,11 @@ def test_environments_in_several_threads_train_the_children_of_one() -> None:
 class Slow(nn.Flatten):
     """Takes for ever, in steps of Python."""
 
+    steps = 0
+
     def forward(self, x: Tensor) -> Tensor:
         while not x.is_meta:
-            pass
+            Slow.steps += 1
         return super().forward(x)
 
 
@@ -232,6 +235,10 @@ def test_ctrl_c_ends_an_inline_training_and_leaves_everything_as_it_was() -> Non
     with pytest.raises(KeyboardInterrupt):
         Trainer(DIGITS, space, helpers.tiny(threads=3)).train(space.child("narrow"))
     timer.join()
+    steps = Slow.steps
+    assert steps > 0
+    time.sleep(0.05)
+    assert Slow.steps == steps, "the training goes on behind its caller's back"
     assert torch.get_num_threads() == before
     probe = helpers.Probe((1, 8, 8), 10)
     assert Trainer(DIGITS, probe, helpers.tiny()).train(probe.child("narrow")).ok
