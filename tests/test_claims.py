@@ -13,8 +13,8 @@ from nas_gym.tables import nas_bench_macro
 from nas_gym.tables.base import Rows
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
-BENCHMARKS = (ROOT / "benchmarks" / "README.md").read_text()
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BENCHMARKS = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
 
 
 def test_agents_are_listed_as_on_the_command_line() -> None:
