@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup search test test-slow lint clean
+.PHONY: setup search test test-slow test-extras lint clean
 
 setup: $(READY)
 
@@ -24,6 +24,11 @@ test: $(READY)
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
+
+# Ray and Dask, with real clusters on this machine; once installed they are tested by `make test` too
+test-extras: $(READY)
+	$(BIN)/pip install --quiet --editable '.[dev,ray,dask]'
+	$(BIN)/python -m pytest tests/test_clusters.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import json
 import os
 import shlex
@@ -61,8 +62,12 @@ class Search:
     ] = "reinforce"
     budget: Annotated[int, arg(help="Distinct children to train.")] = 60
     workers: Annotated[
-        int | None,
-        arg(metavar="N", help="Children trained side by side; else one per core (one on a card)."),
+        str | None,
+        arg(
+            metavar="N",
+            help="Children trained side by side; else one per core (one on a card). Or where: ray, "
+            "ray:ADDRESS, dask:ADDRESS.",
+        ),
     ] = None
     seed: Annotated[int, arg(help="Seed of the agent.")] = 0
     data_dir: DataDir = None
@@ -77,9 +82,22 @@ class Search:
     space_options: Annotated[
         Options, arg(metavar="NAME=VALUE ...", help="Options of the space, e.g. depth=8.")
     ] = ()
-    reward: Annotated[str, arg(help="accuracy, accuracy_cubed, mnasnet_soft, ...")] = "accuracy"
+    reward: Annotated[
+        str | None,
+        arg(help="accuracy, accuracy_cubed, mnasnet_soft, ...; else the task's first metric."),
+    ] = None
     reward_options: Annotated[
         Options, arg(metavar="NAME=VALUE ...", help="Its options, e.g. target=1e6 cost=macs.")
+    ] = ()
+    objective: Annotated[
+        str | None,
+        arg(
+            help="What best means: accuracy, loss, params, ... or several, as accuracy,params; "
+            "else what the reward pays."
+        ),
+    ] = None
+    objective_options: Annotated[
+        Options, arg(metavar="NAME=VALUE ...", help="Its options, as the reward's.")
     ] = ()
     epochs: Epochs = None
     train_images: TrainImages = None
@@ -101,15 +119,18 @@ class Search:
         from agents.search import SearchConfig, search, summarise
 
         recipe = _recipe(self.recipe, self.epochs, self.train_images)
-        env_options: dict[str, Any] = {"reward": self.reward, "train_seed": self.child_seed}
-        if self.search_space is not None:
-            env_options["search_space"] = self.search_space
-        for name, texts in (
-            ("search_space", self.space_options),
-            ("reward", self.reward_options),
+        env_options: dict[str, Any] = {"train_seed": self.child_seed}
+        for name, flag, value, texts in (
+            ("search_space", "--space-options", self.search_space, self.space_options),
+            ("reward", "--reward-options", self.reward, self.reward_options),
+            ("objective", "--objective-options", self.objective, self.objective_options),
         ):
-            flag = "--space-options" if name == "search_space" else "--reward-options"
+            if value is not None:
+                several = name == "objective" and "," in value
+                env_options[name] = value.split(",") if several else value
             if options := _options(texts, flag):
+                if isinstance(env_options.get(name), list):
+                    raise UsageError(f"{flag} is for one column, and --{name} names several")
                 named = {"name": env_options[name]} if name in env_options else {}
                 env_options[name] = {**named, **options}
         if self.task is not None:
@@ -125,7 +146,7 @@ class Search:
         for name in own.keys() & {"store", "run", "data_dir"}:
             raise UsageError(f"--env-options cannot set {name}: it has a flag, or is the run's own")
         env_options |= own
-        workers = _workers(self.workers, self.device)
+        workers = _workers_of(self.workers, self.device)
         if self.budget < 1:
             raise UsageError(f"--budget must be at least 1, got {self.budget}")
         config = SearchConfig(
@@ -265,8 +286,10 @@ class Report:
     def run(self) -> None:
         """Write report.html and the tables beside it from what is on record."""
         from agents.compare.directory import Comparison, require_trust
+        from agents.identity import GOALS
         from agents.results import write_results
-        from agents.run_directory import RunDirectory
+        from agents.run_directory import CONFIG, RunDirectory
+        from agents.trust import require
 
         folder = user_path(self.run_dir)
         if Comparison.is_one(folder):
@@ -277,6 +300,8 @@ class Report:
             print(folder / "report.html")
             return
         run = RunDirectory.existing(folder)
+        goals = {name: spec for name, spec in run.config["goals"].items() if name in GOALS}
+        require(run.path / CONFIG, "", goals, trust=self.trust)
         write_results(run, run.evaluations())
         print(run.path / "report.html")
 
@@ -389,6 +414,7 @@ def _stopped(arguments: Sequence[str] | None, code: int) -> None:
         flush=True,
     )
     if arguments is None:
+        gc.collect()  # what belongs to the system is given back
         os._exit(code)  # all is closed; taking torch down in good order can take seconds
     sys.exit(code)
 
@@ -411,6 +437,18 @@ def _recipe(texts: Options, epochs: int | None, train_images: int | None) -> dic
     named = {"epochs": epochs, "train_images": train_images}
     given = {name: value for name, value in named.items() if value is not None}
     return _options(texts, "--recipe") | given
+
+
+def _workers_of(text: str | None, device: str) -> dict[str, Any]:
+    """The evaluator that ``--workers`` names."""
+    from nas_gym.evaluators import workers_spec
+
+    if text is None:
+        return {"name": "pool", "workers": _workers(None, device)}
+    try:
+        return workers_spec(text)
+    except ValueError as error:
+        raise UsageError(f"--workers {error}") from error
 
 
 def _workers(asked: int | None, device: str) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 
 from nas_gym import Architecture, BudgetExhausted, Ledger, SearchSpace
-from nas_gym.evaluators.ledger import STALL
+from nas_gym.ledger import STALL
 
 Environment: TypeAlias = gym.Env[Any, Any] | VectorEnv[Any, Any, Any]
 
@@ -41,14 +41,12 @@ class Outcome:
         reward: What the last step paid.
         architecture: What was written, in canonical form.
         status: As in `nas_gym.Evaluation`.
-        val_accuracy: Validation accuracy, in [0, 1].
     """
 
     actions: tuple[int, ...]
     reward: float
     architecture: Architecture
     status: str
-    val_accuracy: float
 
 
 def copies(env: Environment) -> int:
@@ -158,7 +156,7 @@ def _play_together(env: VectorEnv[Any, Any, Any], sequences: list[Sequence[int]]
         _outcome(
             actions,
             float(rewards[index]),
-            {key: final[key][index] for key in ("architecture", "status", "val_accuracy")},
+            {key: final[key][index] for key in ("architecture", "status")},
         )
         for index, actions in enumerate(sequences)
     ]
@@ -170,5 +168,4 @@ def _outcome(actions: Sequence[int], reward: float, info: dict[str, Any]) -> Out
         reward,
         Architecture.from_json(info["architecture"]),
         str(info["status"]),
-        float(info["val_accuracy"]),
     )

@@ -108,13 +108,13 @@ class Evolution:
         Raises:
             ValueError: The file is damaged, or of an agent with other options or another space.
         """
-        state = load_plain(path)
-        space = self.proposals.space.describe()
-        options.require_same(path, state, config=asdict(self.config), space=space)
-        self.proposals.restore(state)
-        self.batches.restore(state)
-        self.population.clear()
-        self.population.extend((actions, reward) for actions, reward in state["population"])
+        with load_plain(path) as state:
+            space = self.proposals.space.describe()
+            options.require_same(path, state, config=asdict(self.config), space=space)
+            self.proposals.restore(state)
+            self.batches.restore(state)
+            self.population.clear()
+            self.population.extend((actions, reward) for actions, reward in state["population"])
 
     def _propose(self) -> list[list[int]]:
         missing = self.config.population - len(self.population)

@@ -105,13 +105,13 @@ class LocalSearch:
         Raises:
             ValueError: The file is damaged, or of an agent with other options or another space.
         """
-        state = load_plain(path)
-        space = self.proposals.space.describe()
-        options.require_same(path, state, config=asdict(self.config), space=space)
-        self.proposals.restore(state)
-        self.batches.restore(state)
-        self.here, self._better, self._moves = state["here"], state["better"], state["moves"]
-        self._rewards = {Architecture.from_json(a): r for a, r in state["rewards"].items()}
+        with load_plain(path) as state:
+            space = self.proposals.space.describe()
+            options.require_same(path, state, config=asdict(self.config), space=space)
+            self.proposals.restore(state)
+            self.batches.restore(state)
+            self.here, self._better, self._moves = state["here"], state["better"], state["moves"]
+            self._rewards = {Architecture.from_json(a): r for a, r in state["rewards"].items()}
 
     def _propose(self) -> list[list[int]]:
         """New neighbours of where it stands, or new starts."""

@@ -111,18 +111,6 @@ def number(count: int, one: str, many: str = "") -> str:
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
-def percent(fraction: float | None) -> str:
-    """A fraction as 97.50%."""
-    return NONE if fraction is None else f"{100 * fraction:.2f}%"
-
-
-def spread(mean: float | None, sd: float | None) -> str:
-    """Mean and standard deviation of fractions as 97.50 ± 0.12%."""
-    if mean is None or sd is None:
-        return percent(mean)
-    return f"{100 * mean:.2f} ± {100 * sd:.2f}%"
-
-
 def loss(nats: float | None) -> str:
     """A loss with four decimals."""
     return NONE if nats is None else f"{nats:.4f}"

@@ -18,7 +18,8 @@ FOLDER = "folder:"
 
 # Options of an environment that only say where or how, or whose meaning is in the context.
 PLACES = frozenset({"task", "path", "data_dir", "device", "evaluator", "render_mode"})
-PLACES |= {"search_space", "recipe", "dataset", "training", "store", "run"}
+PLACES |= {"search_space", "recipe", "dataset", "training", "store", "run", "source", "table"}
+PLACES |= {"problem", "options"}
 
 DEFAULTS = {
     name: parameter.default
@@ -29,7 +30,10 @@ DEFAULTS = {
 
 def lasting(options: Mapping[str, Any]) -> dict[str, Any]:
     """What options make of an environment beside its context, defaults spelt out."""
-    return DEFAULTS | {name: value for name, value in options.items() if name not in PLACES}
+    own = {name: value for name, value in options.items() if name not in PLACES}
+    if own.get("reward") == "accuracy":  # of nearly every task the first metric
+        del own["reward"]
+    return DEFAULTS | own
 
 
 def absolute(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as RichProgress
 
 from nas_gym.evaluation import Evaluation
-from nas_gym.evaluators import Ledger
+from nas_gym.ledger import Ledger
 
 PLAIN_EVERY = 5.0  # seconds between two lines where the output is no terminal
 
@@ -55,7 +55,7 @@ class Progress:
 
     def update(self, ledger: Ledger, evaluation: Evaluation) -> None:
         """Take note of one more distinct child."""
-        self._trained += evaluation.source != "recalled"
+        self._trained += evaluation.origin != "recalled"
         self._failed += not evaluation.ok
         text = self._text(ledger)
         self._bar.update(self._task, completed=ledger.distinct, text=text)
@@ -67,7 +67,10 @@ class Progress:
             self.console.print(line, highlight=False, soft_wrap=True)
 
     def _text(self, ledger: Ledger) -> str:
-        parts = [f"best {ledger.best.val_accuracy:.2%}" if ledger.best else "no child yet"]
+        best, metric = ledger.best, ledger.objective.metric
+        parts = ["no child yet"]
+        if best is not None:
+            parts = [f"best {metric.format(ledger.objective.value(best))}"]
         if self._trained:
             rate = self._trained / (time.monotonic() - self._started)
             left = max(0.0, (self.budget - ledger.distinct) / rate)

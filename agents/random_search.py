@@ -47,6 +47,6 @@ class RandomSearch:
 
     def load(self, path: str) -> None:
         """Read what `save` wrote."""
-        state = load_plain(path)
-        self.proposals.restore(state)
-        self.batches.restore(state)
+        with load_plain(path) as state:
+            self.proposals.restore(state)
+            self.batches.restore(state)

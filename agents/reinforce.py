@@ -131,19 +131,19 @@ class REINFORCE:
         Raises:
             ValueError: The file is damaged, or of an agent with other options or another space.
         """
-        state = load_plain(path)
-        space = self.space.describe()
-        options.require_same(path, state, config=asdict(self.config), space=space)
-        self.controller.load_state_dict(state["controller"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.random.set_state(state["random"])
-        self.proposals.restore(state["proposals"])
-        if self.planner is not None:
-            self.planner.restore(state["planner"])
-        self._rewards = list(state["rewards"])
-        self._average = state["average"]
-        self._idle = state["idle"]
-        self._batches, self._best = state["batches"], state["best"]
+        with load_plain(path) as state:
+            space = self.space.describe()
+            options.require_same(path, state, config=asdict(self.config), space=space)
+            self.controller.load_state_dict(state["controller"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.random.set_state(state["random"])
+            self.proposals.restore(state["proposals"])
+            if self.planner is not None:
+                self.planner.restore(state["planner"])
+            self._rewards = list(state["rewards"])
+            self._average = state["average"]
+            self._idle = state["idle"]
+            self._batches, self._best = state["batches"], state["best"]
 
     def _propose(self) -> tuple[Tensor, Tensor]:
         """One batch of actions and masks."""
@@ -266,7 +266,6 @@ class REINFORCE:
                 "reward/max": max(rewards),
                 "reward/best": self._best,
                 "reward/average": self._average or 0.0,
-                "accuracy/mean": sum(o.val_accuracy for o in outcomes) / len(outcomes),
                 "policy/entropy": float(entropy.mean().detach()),
                 "policy/loss": float(loss.detach()),
                 "policy/advantage_abs": float(advantages.abs().mean()),

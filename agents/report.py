@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agents.drawing import draw_curve, draw_network
@@ -14,13 +16,14 @@ from agents.page import (
     loss,
     number,
     page,
-    percent,
     scaled,
-    spread,
     table,
     tiles,
 )
-from nas_gym.evaluation import STATUSES, Evaluation, rank
+from nas_gym import Evaluation, Metric, Objective
+from nas_gym.evaluation import STATUSES
+from nas_gym.objectives import best as best_of
+from nas_gym.objectives import distinct, front, incumbents, top
 from nas_gym.search_spaces.base import Architecture, format_layer
 
 TOP = 10
@@ -31,6 +34,8 @@ def render_report(
     facts: Mapping[str, str],
     evaluations: Sequence[Evaluation],
     *,
+    objective: Objective,
+    metrics: Sequence[Metric],
     space: str,
     input_shape: tuple[int, ...],
     num_classes: int,
@@ -42,68 +47,30 @@ def render_report(
         title: Headline of the page.
         facts: What the run was, in the order to show: environment, agent, seed, commands.
         evaluations: Every answered proposal in order, repeats included.
+        objective: What best means.
+        metrics: Those of the source.
         space: Name of the search space.
         input_shape: Shape of one input.
         num_classes: Number of classes.
         retrained: Test results, one mapping for each architecture trained again: ``rank``,
-            ``val_accuracy``, ``test_top1_mean``, ``test_top1_sd``, ``test_top5_mean``,
-            ``test_top5_sd`` (fractions, or None), ``seeds`` (their number, or themselves),
-            ``params``, ``macs`` and ``architecture``.
+            ``validation`` (the search's value), ``test`` (by metric its ``unit``, ``mean`` and
+            ``sd``), ``seeds`` (their number), ``params``, ``macs`` and ``architecture``.
 
     Returns:
         The text of the page, to be written as UTF-8.
     """
-    children = _distinct(evaluations)
+    children = distinct(evaluations)
     body = [
         f"<header><h1>{escape(title)}</h1>{_summary(evaluations, children)}</header>",
-        _headline(children, space, input_shape, num_classes),
-        _test_results(retrained),
-        _progress(children),
-        _best_table(children),
-        _counts(evaluations, children),
+        _headline(children, objective, metrics, space, input_shape, num_classes),
+        _test_results(retrained, objective),
+        _progress(children, objective),
+        _best_table(children, objective),
+        _counts(evaluations, children, objective),
         _meaning(sum(child.ok for child in children), bool(retrained)),
         _facts(facts),
     ]
     return page(title, body)
-
-
-def anytime(evaluations: Sequence[Evaluation]) -> list[tuple[int, float, float]]:
-    """The incumbent after each distinct child.
-
-    Args:
-        evaluations: Every answered proposal in order; repeats are passed over.
-
-    Returns:
-        Distinct children so far, their seconds in sum, and the best validation accuracy so far
-        (0.0 before the first child that is ok).
-    """
-    curve: list[tuple[int, float, float]] = []
-    seconds = best = 0.0
-    for count, child in enumerate(_distinct(evaluations), 1):
-        seconds += child.seconds
-        best = max(best, child.val_accuracy) if child.ok else best
-        curve.append((count, seconds, best))
-    return curve
-
-
-def top(evaluations: Sequence[Evaluation], k: int) -> list[Evaluation]:
-    """The best ``k`` architectures that are ok, best first, first come first among equals.
-
-    An architecture that was trained with several seeds is there once, with its best.
-    """
-    ranked = sorted((child for child in evaluations if child.ok), key=rank, reverse=True)
-    best: dict[Architecture, Evaluation] = {}
-    for child in ranked:
-        best.setdefault(child.architecture, child)
-    return list(best.values())[:k]
-
-
-def _distinct(evaluations: Iterable[Evaluation]) -> list[Evaluation]:
-    """The first answer to each (architecture, seed), in order."""
-    first: dict[tuple[Architecture, int], Evaluation] = {}
-    for evaluation in evaluations:
-        first.setdefault((evaluation.architecture, evaluation.seed), evaluation)
-    return list(first.values())
 
 
 def _summary(evaluations: Sequence[Evaluation], children: list[Evaluation]) -> str:
@@ -117,9 +84,14 @@ def _summary(evaluations: Sequence[Evaluation], children: list[Evaluation]) -> s
 
 
 def _headline(
-    children: list[Evaluation], space: str, input_shape: tuple[int, ...], num_classes: int
+    children: list[Evaluation],
+    objective: Objective,
+    metrics: Sequence[Metric],
+    space: str,
+    input_shape: tuple[int, ...],
+    num_classes: int,
 ) -> str:
-    best = next(iter(top(children, 1)), None)
+    best = best_of(objective, children)
     if best is None and not children:
         return "<section><p>No child has been evaluated, so there is no result yet.</p></section>"
     if best is None:
@@ -129,38 +101,47 @@ def _headline(
             "below.</p></section>"
         )
     found = children.index(best) + 1
+    shown = {column.metric.name for column in objective.columns}
     figures = {
         "parameters": scaled(best.params),
         "multiply-adds": scaled(best.macs, " "),
-        "validation loss": loss(best.val_loss),
+        **{
+            f"validation {metric.title}": metric.format(best.scores.get(metric.name))
+            for metric in metrics
+            if metric.name not in shown
+        },
         "training": duration(best.seconds),
         "found as child": f"{found} of {len(children)}",
     }
-    if best.val_top5 is not None:
-        figures = {"top-5 accuracy": percent(best.val_top5), **figures}
+    others = objective.columns[1:]
+    figures = {column.title: column.metric.format(column(best)) for column in others} | figures
     picture = draw_network(space, best.architecture.layers, input_shape, num_classes)
     return (
         '<section class="columns"><div><h2>Best architecture</h2>'
-        f'<p class="big">{percent(best.val_accuracy)}</p><p>validation accuracy</p>{tiles(figures)}'
+        f'<p class="big">{escape(objective.metric.format(objective.value(best)))}</p>'
+        f"<p>{escape(objective.columns[0].title)}</p>{tiles(figures)}"
         f'<p class="note">Search space {escape(space)}, architecture {best.architecture.key}, '
         f"trained with seed {best.seed}.</p>"
         f"</div><div>{picture}</div></section>"
     )
 
 
-def _test_results(retrained: Sequence[Mapping[str, Any]]) -> str:
+def _test_results(retrained: Sequence[Mapping[str, Any]], objective: Objective) -> str:
     if not retrained:
         return ""
-    headers = ["#", "test top-1", "test top-5", "validation", "seeds"]
+    metrics = [Metric(name, unit=one["unit"]) for name, one in retrained[0]["test"].items()]
+    metrics = [one for one in metrics if one.name != "loss"]
+    headers = ["#", *(f"test {test_title(metric)}" for metric in metrics), "in the search", "seeds"]
     rows = []
     for row in retrained:
-        seeds = row.get("seeds", "")
         cells = [
             str(row.get("rank", "")),
-            spread(row.get("test_top1_mean"), row.get("test_top1_sd")),
-            spread(row.get("test_top5_mean"), row.get("test_top5_sd")),
-            percent(row.get("val_accuracy")),
-            str(len(seeds) if isinstance(seeds, list | tuple) else seeds),
+            *(
+                metric.spread(row["test"][metric.name]["mean"], row["test"][metric.name]["sd"])
+                for metric in metrics
+            ),
+            objective.metric.format(row.get("validation")),
+            str(row.get("seeds", "")),
         ]
         size = (
             f"{scaled(row.get('params'))} parameters, {scaled(row.get('macs'), ' ')} multiply-adds"
@@ -168,50 +149,56 @@ def _test_results(retrained: Sequence[Mapping[str, Any]]) -> str:
         rows.append((cells, f"{size}: {_words(row.get('architecture', ''))}"))
     return (
         f"<section><h2>Test results</h2>{table(headers, rows)}"
-        '<p class="note">Trained again with other seeds and scored on the test images: mean ± '
-        "standard deviation over the seeds. Validation is the accuracy that the search ranked "
-        "by.</p></section>"
+        '<p class="note">Trained again with other seeds and scored on the test set: mean ± '
+        f"standard deviation over the seeds. In the search: {escape(objective.columns[0].title)}, "
+        "which it ranked by.</p></section>"
     )
 
 
-def _progress(children: list[Evaluation]) -> str:
-    if not any(child.ok for child in children):
+def _progress(children: list[Evaluation], objective: Objective) -> str:
+    values = [objective.value(child) for child in children]
+    if all(value is None for value in values):
         return ""
-    curve = anytime(children)
-    unit, size = _time_unit(curve[-1][1])
-    by_count = [float(count) for count, _, _ in curve]
-    by_time = [seconds / size for _, seconds, _ in curve]
+    metric, scale = objective.metric, objective.metric.scale
+    spent = list(itertools.accumulate(child.seconds for child in children))
+    unit, size = _time_unit(spent[-1])
+    by_count = [float(count) for count in range(1, len(children) + 1)]
+    by_time = [seconds / size for seconds in spent]
+    bests = [
+        None if best is None else objective.value(best) for best in incumbents(objective, children)
+    ]
     drawn = ""
     for label, xs in (
         ("distinct children", by_count),
         (f"child-training time ({unit})", by_time),
     ):
-        pairs = list(zip(xs, children, strict=True))
-        first = next(index for index, child in enumerate(children) if child.ok)
         chart = draw_curve(
-            [(x, 100 * best) for x, (_, _, best) in zip(xs, curve, strict=True)][first:],
+            [(x, scale * best) for x, best in zip(xs, bests, strict=True) if best is not None],
             label,
-            "validation accuracy (%)",
-            points=[(x, 100 * child.val_accuracy) for x, child in pairs if child.ok],
-            failures=[x for x, child in pairs if not child.ok],
-            label=percent(curve[-1][2]),
-            limits=(0.0, 100.0),
+            objective.columns[0].title + (" (%)" if metric.unit == "%" else ""),
+            points=[(x, scale * v) for x, v in zip(xs, values, strict=True) if v is not None],
+            failures=[x for x, child in zip(xs, children, strict=True) if not child.ok],
+            label=metric.format(bests[-1]),
+            limits=(0.0, 100.0) if metric.unit == "%" else (-math.inf, math.inf),
         )
         drawn += f"<div>{chart}</div>"
     return f'<section><h2>Best so far</h2><div class="columns">{drawn}</div></section>'
 
 
-def _best_table(children: list[Evaluation]) -> str:
-    best = top(children, TOP)
+def _best_table(children: list[Evaluation], objective: Objective) -> str:
+    several = len(objective.columns) > 1
+    best = front(objective, children) if several else top(objective, children, TOP)
     if not best:
         return ""
-    headers = ["#", "accuracy", "loss", "params", "mult-adds", "seconds"]
+    columns = [column for column in objective.columns if column.metric.name not in _SHOWN]
+    extra = [] if "loss" in {column.metric.name for column in columns} else ["loss"]
+    headers = ["#", *(column.metric.title for column in columns), *extra, *_SHOWN.values()]
     rows = [
         (
             [
                 str(place),
-                percent(child.val_accuracy),
-                loss(child.val_loss),
+                *(column.metric.format(column(child)) for column in columns),
+                *(loss(child.scores.get(name)) for name in extra),
                 scaled(child.params),
                 scaled(child.macs, " "),
                 f"{child.seconds:.1f}",
@@ -221,13 +208,25 @@ def _best_table(children: list[Evaluation]) -> str:
         for place, child in enumerate(best, 1)
     ]
     name = f"The {len(best)} best architectures" if len(best) > 1 else "The only architecture"
-    return f"<section><h2>{name}, by validation accuracy</h2>{table(headers, rows)}</section>"
+    if several:
+        return (
+            f"<section><h2>The front: {len(best)} architectures, in {escape(objective.title)}</h2>"
+            '<p class="note">No other child of the search is as good as one of these in all '
+            f"columns.</p>{table(headers, rows)}</section>"
+        )
+    return f"<section><h2>{name}, by {escape(objective.title)}</h2>{table(headers, rows)}</section>"
 
 
-def _counts(evaluations: Sequence[Evaluation], children: list[Evaluation]) -> str:
+_SHOWN = {"params": "params", "macs": "mult-adds", "seconds": "seconds"}
+
+
+def _counts(
+    evaluations: Sequence[Evaluation], children: list[Evaluation], objective: Objective
+) -> str:
     if not children:
         return ""
-    good = [child.val_accuracy for child in children if child.ok]
+    metric = objective.metric
+    good = [value for child in children if (value := objective.value(child)) is not None]
     figures = {
         "proposals": f"{len(evaluations):,}",
         "distinct children": f"{len(children):,}",
@@ -236,10 +235,13 @@ def _counts(evaluations: Sequence[Evaluation], children: list[Evaluation]) -> st
     text = ""
     if len(good) > 1:
         mean = statistics.fmean(good)
+        best = max(good, key=lambda value: metric.sign * value)
+        apart = f"{abs(best - mean):.4g}"
+        if metric.unit == "%":
+            apart = f"{100 * abs(best - mean):.2f} points"
         text = (
-            f"<p>The average child of this search reaches {percent(mean)} (mean of the "
-            f"{len(good):,} trained to the end); the best is "
-            f"{100 * (max(good) - mean):.2f} points above it.</p>"
+            f"<p>The average child of this search reaches {metric.format(mean)} (mean of the "
+            f"{len(good):,} trained to the end); the best is {apart} better.</p>"
         )
     counts = Counter(child.status for child in children)
     details = {c.status: c.detail for c in reversed(children)}
@@ -261,11 +263,11 @@ def _meaning(trained: int, retrained: bool) -> str:
     advice = (
         "quote the test results above instead."
         if retrained
-        else "retrain the best with several new seeds and quote their test accuracy instead."
+        else "retrain the best with several new seeds and quote their test results instead."
     )
     sentences = (
-        "Accuracy in the search is measured on validation images that no child was trained on; "
-        "the search never looks at test images.",
+        "What the search ranks by is measured on validation data that no child was trained on; "
+        "the search never looks at test data.",
         f"The best of {many} noisy trainings is optimistic, as some of its lead is luck: {advice}",
         "Proposing a known child again costs nothing: repeats are counted apart, and budget and "
         "curves count distinct children only.",
@@ -290,6 +292,11 @@ def _words(architecture: object) -> str:
     if not isinstance(architecture, Architecture):
         return str(architecture)
     return " | ".join(map(format_layer, architecture.layers)) or "(no layer)"
+
+
+def test_title(metric: Metric) -> str:
+    """What a metric of the test set is called; of accuracies the usual names."""
+    return "top-1" if metric.name == "accuracy" else metric.title
 
 
 def _time_unit(seconds: float) -> tuple[str, float]:

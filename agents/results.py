@@ -8,24 +8,16 @@ import json
 import os
 from typing import Any
 
-from agents.report import render_report, top
+from agents.identity import read_goals, read_metrics
+from agents.report import render_report
 from agents.run_directory import RunDirectory, RunError
 from agents.trust import retrain_command
+from nas_gym import Evaluation
 from nas_gym._files import read_json, write_text
-from nas_gym.evaluation import Evaluation
+from nas_gym.objectives import best as best_of
+from nas_gym.rewards import Reward
 
 RETRAINED = "retrained.json"
-COLUMNS = (
-    "status",
-    "val_accuracy",
-    "val_top5",
-    "val_loss",
-    "params",
-    "macs",
-    "seconds",
-    "epochs",
-    "seed",
-)
 
 
 def write_results(run: RunDirectory, evaluations: list[Evaluation]) -> None:
@@ -35,23 +27,36 @@ def write_results(run: RunDirectory, evaluations: list[Evaluation]) -> None:
         RunError: ``retrained.json`` is damaged. Nothing is written then.
     """
     page = report(run, evaluations)
-    text = io.StringIO()
-    rows = csv.writer(text)
-    rows.writerow(["proposal", *COLUMNS, "architecture", "detail"])
-    for number, e in enumerate(evaluations, 1):
-        values = [getattr(e, name) for name in COLUMNS]
-        rows.writerow([number, *values, e.architecture.to_json(), e.detail])
-    write_text(run.path / "evaluations.csv", text.getvalue())
-    for best in top(evaluations, 1):
+    objective, reward = read_goals(run.config["goals"])
+    write_text(run.path / "evaluations.csv", _csv(evaluations, reward))
+    best = best_of(objective, evaluations)
+    if best is not None:
         value = {
-            "val_accuracy": best.val_accuracy,
-            "val_loss": best.val_loss,
-            "params": best.params,
-            "macs": best.macs,
+            "objective": {one.metric.name: one(best) for one in objective.columns},
+            "reward": reward(best),
+            **{f"val_{name}": value for name, value in best.scores.items()},
+            **best.cost,
             "architecture": json.loads(best.architecture.to_json()),
         }
         write_text(run.path / "best.json", json.dumps(value, indent=2) + "\n")
     write_text(run.path / "report.html", page)
+
+
+def _csv(evaluations: list[Evaluation], reward: Reward) -> str:
+    """A row for each proposal; a column for every score and cost that there is."""
+    scores = list(dict.fromkeys(name for e in evaluations for name in e.scores))
+    costs = list(dict.fromkeys(["params", "macs", *(name for e in evaluations for name in e.cost)]))
+    text = io.StringIO()
+    rows = csv.writer(text)
+    names = [f"val_{name}" for name in scores]
+    rest = ["seconds", "epochs", "seed", "architecture", "detail"]
+    rows.writerow(["proposal", "status", "reward", *names, *costs, *rest])
+    for number, e in enumerate(evaluations, 1):
+        values: list[Any] = [number, e.status, reward(e)]
+        values += [e.scores.get(name) for name in scores] + [e.cost.get(name) for name in costs]
+        values += [e.seconds, e.epochs, e.seed]
+        rows.writerow([*values, e.architecture.to_json(), e.detail])
+    return text.getvalue()
 
 
 def report(run: RunDirectory, evaluations: list[Evaluation]) -> str:
@@ -68,8 +73,8 @@ def report(run: RunDirectory, evaluations: list[Evaluation]) -> str:
         "search space": json.dumps({k: v for k, v in space.items() if k != "input_shape"}),
         "input": " x ".join(map(str, space["input_shape"])),
     }
-    if "table" in context:
-        facts["table"] = context["table"]
+    if context["source"] != "training":
+        facts["source"] = context["source"]
     else:
         recipe = {k: v for k, v in context["recipe"].items() if v is not None}
         facts |= {"recipe": json.dumps(recipe), "data": context["data"]}
@@ -80,10 +85,12 @@ def report(run: RunDirectory, evaluations: list[Evaluation]) -> str:
         f"{config['agent']} on {config['env']}",
         facts,
         evaluations,
+        objective=read_goals(config["goals"])[0],
+        metrics=read_metrics(config["goals"]),
         space=space["name"],
         input_shape=tuple(space["input_shape"]),
         num_classes=space["num_classes"],
-        retrained=[one for one in read_retrained(run).get("children", []) if "test_top1" in one],
+        retrained=[one for one in read_retrained(run).get("children", []) if "test" in one],
     )
 
 

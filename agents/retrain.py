@@ -6,37 +6,43 @@ Nothing that is learnt here flows back into a search.
 from __future__ import annotations
 
 import json
+import math
 import statistics
-import tempfile
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import as_completed
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import torch
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
 from agents.drawing import draw_network
+from agents.identity import read_goals
 from agents.places import moved
-from agents.report import top
+from agents.report import test_title
 from agents.results import RETRAINED, read_retrained, write_results
 from agents.run_directory import CONFIG, RunDirectory, RunError
 from agents.search import check_env_id
 from agents.trust import own_modules, require
+from nas_gym import (
+    Data,
+    Evaluation,
+    Metric,
+    Objective,
+    PoolEvaluator,
+    Request,
+    TrainingSource,
+    problem_of,
+)
 from nas_gym._files import write_json, write_text
 from nas_gym._resolve import named_module
 from nas_gym.child import DESCRIPTION, load_child
-from nas_gym.evaluation import Evaluation
-from nas_gym.evaluators import worker
-from nas_gym.evaluators.worker_pool import WorkerPool
-from nas_gym.images import Images
 from nas_gym.isolation import isolated
+from nas_gym.objectives import top
 from nas_gym.search_spaces import format_layer
-from nas_gym.tasks import Split
-from nas_gym.training import Diverged, Scores, Trainer, score
 
 EPOCH_FACTOR = 4  # default epochs of a retraining, over those of the search
 
@@ -83,38 +89,47 @@ def retrain(config: RetrainConfig, console: Console) -> list[dict[str, Any]]:
     try:
         evaluations = run.evaluations()
         opened = int(read_retrained(run).get("test_openings", 0))
-        chosen = top(evaluations, config.top)
+        options = {"data_dir": run.config["data_dir"], **run.config["env_options"]}
+        named = own_modules("", {"task": config.task})
+        trust = [*config.trust, *named]
+        require(run.path / CONFIG, run.config["env"], options, trust=trust)
+        objective, _ = read_goals(run.config["goals"])
+        chosen = top(objective, evaluations, config.top)
         if not chosen:
             raise RunError(f"{run.path} has no child that was trained to the end")
-        trainer = _trainer(run, config)
-        jobs = [
-            (run.path / "retrained" / child.architecture.key / f"seed{seed}", child, seed)
-            for child in chosen
-            for seed in range(config.seeds)
+        source = _source(run, config)
+        requests = [
+            Request(child.architecture, seed) for child in chosen for seed in range(config.seeds)
         ]
-        sealed = trainer.task._open_test is not None
-        if not sealed:
+        task = source.task
+        if not task.has_test:
             console.print(
-                f"the task {trainer.task.name!r} has no test set: its networks are trained and "
-                "saved, and get no test scores",
+                f"the task {task.name!r} has no test set: its networks are trained and saved, and "
+                "get no test scores",
                 soft_wrap=True,
                 markup=False,
                 highlight=False,
             )
-        _train(trainer, jobs, config.workers, console)
-        test = trainer.task.open_test() if sealed else None  # the one place in nas-gym that does
-        opened += sealed
-        if sealed and opened > 1:
+        _train(source, requests, config.workers, console)
+        test = None
+        if task.has_test:
+            test = task.open_test(torch.device(source.device))  # the one place that does
+            opened += 1
+        if test is not None and opened > 1:
             console.print(
                 f"note: the test set of this run is opened for the {_ordinal(opened)} time; "
                 "the first result is the one to publish",
                 soft_wrap=True,
             )
-        rows = [
-            _row(rank, child, [folder for folder, c, _ in jobs if c is child], test, trainer)
-            for rank, child in enumerate(chosen, 1)
-        ]
-        value = {"test_openings": opened, "recipe": trainer.recipe.to_dict(), "children": rows}
+        rows = []
+        for rank, child in enumerate(chosen, 1):
+            mine = [one for one in requests if one.architecture == child.architecture]
+            folders = [place(source, request) for request in mine]
+            row = _row(rank, child, objective, folders, source)
+            rows.append(
+                row if test is None else row | {"test": _test_scores(folders, test, source)}
+            )
+        value = {"test_openings": opened, "recipe": source.recipe.to_dict(), "children": rows}
         write_json(run.path / RETRAINED, value)
         write_results(run, evaluations)
     finally:
@@ -124,32 +139,29 @@ def retrain(config: RetrainConfig, console: Console) -> list[dict[str, Any]]:
 
 def summarise(rows: Sequence[dict[str, Any]], console: Console) -> None:
     """Print the test results, where there are any, and how to load the winner."""
-    tested = "test_top1" in rows[0]
+    tested = shown(rows[0])
     table = Table(
         title="Retrained on train + validation"
         + (", scored on the test set" if tested else " (there is no test set)")
     )
-    columns = ["rank", "val. accuracy", *(["test top-1", "test top-5"] if tested else [])]
-    for name in (*columns, "parameters", "multiply-adds"):
+    objective = Metric(**rows[0]["objective"])
+    names = ["rank", "in the search", *(f"test {test_title(m)}" for m in tested.values())]
+    for name in (*names, "parameters", "multiply-adds"):
         table.add_column(name, justify="right")
     table.add_column("architecture", overflow="fold")
     for row in rows:
-        scores = [
-            _spread(row[f"test_{name}_mean"], row[f"test_{name}_sd"])
-            for name in ("top1", "top5")
-            if tested
-        ]
+        found = [(metric, row["test"][name]) for name, metric in tested.items()]
         table.add_row(
             str(row["rank"]),
-            f"{row['val_accuracy']:.2%}",
-            *scores,
-            f"{row['params']:,}",
-            f"{row['macs']:,}",
+            objective.format(row["validation"]),
+            *(metric.spread(one["mean"], one["sd"]) for metric, one in found),
+            *("" if row[name] is None else f"{row[name]:,}" for name in ("params", "macs")),
             row["architecture"],
         )
     console.print(table)
+    console.print(f"in the search: {rows[0]['title']}", highlight=False)
     if tested:
-        console.print(f"mean and sd over {rows[0]['seeds']} seeds; val. accuracy is the search's")
+        console.print(f"on the test set: mean and sd over {rows[0]['seeds']} seeds")
     console.print(f"weights, recipe and picture in {Path(rows[0]['folder'])}", soft_wrap=True)
     console.print("load it again:", highlight=False)
     folder = Path(rows[0]["folder"]) / "seed0"
@@ -159,163 +171,181 @@ def summarise(rows: Sequence[dict[str, Any]], console: Console) -> None:
     lines = (
         "from nas_gym import load_child",
         f"model = load_child({str(folder)!r}{trust})",
-        "logits = model(images)  # (N, channels, height, width), in the data's own units",
+        "outputs = model(inputs)  # in the data's own units",
     )
     for line in lines:
         console.print(f"    {line}", highlight=False, soft_wrap=True, markup=False)
 
 
-def _trainer(run: RunDirectory, config: RetrainConfig) -> Trainer:
-    """The search's trainer, on all data that is not sealed and without the search's limits."""
+def shown(row: Mapping[str, Any]) -> dict[str, Metric]:
+    """The metrics of the test set that are shown; all of them are in `retrained.json`."""
+    found = {name: Metric(name, unit=one["unit"]) for name, one in row.get("test", {}).items()}
+    first = next(iter(found), "")
+    return {k: v for k, v in found.items() if k in (first, "top5", row["objective"]["name"])}
+
+
+def _source(run: RunDirectory, config: RetrainConfig) -> TrainingSource:
+    """The search's training, on all data that is not sealed and without the search's limits."""
     options = {"data_dir": run.config["data_dir"], **run.config["env_options"]}
     if config.data_dir is not None:
         options["data_dir"] = config.data_dir
     if config.task is not None:
         options["task"] = moved(options.get("task"), config.task)
-    named = own_modules("", {"task": config.task})
-    require(run.path / CONFIG, run.config["env"], options, trust=[*config.trust, *named])
     try:
         check_env_id(run.config["env"])
-        env = gym.make(run.config["env"], **options)
+        problem, _ = problem_of(run.config["env"], **options)
     except ValueError as error:
         raise RunError(str(error)) from error
-    trainer: Trainer | None = env.unwrapped.trainer  # type: ignore[attr-defined]
-    env.close()
-    if trainer is None:
-        raise RunError(f"{run.config['env']} answers from a table: there is nothing to train")
+    source = problem.training
+    if source is None:
+        answers = "a table" if problem.sealed is not None else problem.context["source"]
+        raise RunError(f"{run.config['env']} answers from {answers}: there is nothing to train")
     before = run.config["context"]["data"]
-    if trainer.task.fingerprint != before:
+    if source.task.fingerprint != before:
         raise RunError(
-            f"the data of {trainer.task.name!r} is not the one that the run searched on: name "
+            f"the data of {source.task.name!r} is not the one that the run searched on: name "
             "where that is now with --task or --data-dir"
         )
     codes = [
         context.get("code", {}).get("search_space")
-        for context in (run.config["context"], trainer.context)
+        for context in (run.config["context"], source.context)
     ]
     if codes[0] != codes[1]:
         raise RunError(
-            f"the code of the search space {trainer.space.name} has changed since the search: its "
+            f"the code of the search space {source.space.name} has changed since the search: its "
             "networks would be others than those that were scored"
         )
     recipe = replace(
-        trainer.recipe,
-        epochs=config.epochs or EPOCH_FACTOR * trainer.recipe.epochs,
+        source.recipe,
+        epochs=config.epochs or EPOCH_FACTOR * source.recipe.epochs,
         train_images=None,
         time_limit=None,
         max_params=None,
         max_macs=None,
         max_memory_mb=None,
     )
-    return replace(trainer, task=trainer.task.joined(), recipe=recipe)
+    return replace(source, part="all", recipe=recipe, keep=run.path / "retrained")
 
 
-def _train(
-    trainer: Trainer, jobs: list[tuple[Path, Evaluation, int]], workers: int, console: Console
-) -> None:
-    todo = [job for job in jobs if not _done(*job, trainer)]
-    if len(todo) < len(jobs):
-        console.print(f"{len(jobs) - len(todo)} of {len(jobs)} trainings are saved already")
+def place(source: TrainingSource, request: Request) -> Path:
+    """Where a retrained network is saved."""
+    folder = source.place(request)
+    assert folder is not None
+    return folder
+
+
+def _train(source: TrainingSource, requests: list[Request], workers: int, console: Console) -> None:
+    todo = [request for request in requests if not _done(request, source)]
+    if len(todo) < len(requests):
+        console.print(f"{len(requests) - len(todo)} of {len(requests)} trainings are saved already")
     if not todo:
         return
-    scratch = Path(tempfile.mkdtemp(prefix="nas-gym-"))
-    trainer.task.save(scratch / "task.pt")
-    arguments = (scratch / "task.pt", trainer.space, trainer.recipe, trainer.device, None)
-    pool = WorkerPool(min(workers, len(todo)), worker.set_up, arguments, scratch)
-    bar = track(
-        range(len(todo)),
-        f"training {len(todo)} networks, {trainer.recipe.epochs} epochs each",
-        console=console,
-        disable=not console.is_terminal,
-    )
-    steps = iter(bar)
-    next(steps)
-
-    def finished(position: int, outcome: Any) -> None:
-        next(steps, None)
-        folder, child, seed = todo[position]
-        if isinstance(outcome, Exception):
-            raise RunError(f"training {child.architecture} with seed {seed} failed: {outcome}")
-        if not console.is_terminal:
-            console.print(f"trained {folder} in {outcome:.1f} s", soft_wrap=True, highlight=False)
-
+    evaluator = PoolEvaluator(source, min(workers, len(todo)), memory_mb=math.inf)
+    title = f"training {len(todo)} networks, {source.recipe.epochs} epochs each"
+    futures = {}
     try:
-        calls = [(folder, child.architecture, seed) for folder, child, seed in todo]
-        pool.run(worker.train_to, calls, finished)
-    except Diverged as error:
-        raise RunError(f"a retraining diverged ({error}); search with a lower peak_lr") from error
+        futures = {evaluator.submit(request): request for request in todo}
+        shown = track(
+            as_completed(futures),
+            title,
+            total=len(todo),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        for future in shown:
+            request, evaluation = futures[future], future.result()
+            if not evaluation.ok:
+                raise RunError(
+                    f"training {request.architecture} with seed {request.seed} "
+                    f"{_became(evaluation)}"
+                )
+            if not console.is_terminal:
+                console.print(
+                    f"trained {place(source, request)} in {evaluation.seconds:.1f} s",
+                    soft_wrap=True,
+                    highlight=False,
+                )
     finally:
-        pool.close()
+        for future in futures:
+            future.cancel()
+        evaluator.close()
 
 
-def _done(folder: Path, child: Evaluation, seed: int, trainer: Trainer) -> bool:
+def _became(evaluation: Evaluation) -> str:
+    if evaluation.status == "diverged":
+        return f"diverged ({evaluation.detail}); search with a lower peak_lr"
+    return f"failed: {evaluation.status.replace('_', ' ')}, {evaluation.detail}"
+
+
+def _done(request: Request, source: TrainingSource) -> bool:
     """Whether this training is saved, and by the same recipe.
 
     Raises:
         RunError: It is saved, and not whole.
     """
+    folder = place(source, request)
     if not (folder / DESCRIPTION).is_file():  # it is written last
         return False
     try:
-        load_child(folder, trainer.space)
+        load_child(folder, source.space)
         description = json.loads((folder / DESCRIPTION).read_bytes())
         saved = description["architecture"], description["seed"]
-        if saved != (json.loads(child.architecture.to_json()), seed):
+        if saved != (json.loads(request.architecture.to_json()), request.seed):
             raise ValueError(f"{folder} holds another training than its name says")
     except (ValueError, KeyError) as error:
         raise RunError(f"{error}; delete {folder} to train it again") from error
-    return bool(description.get("recipe") == trainer.recipe.to_dict())
+    recipe = source.recipe_of(request.architecture).to_dict()
+    return bool(description.get("recipe") == recipe)
 
 
 def _row(
-    rank: int, child: Evaluation, folders: list[Path], test: Split | None, trainer: Trainer
+    rank: int,
+    child: Evaluation,
+    objective: Objective,
+    folders: list[Path],
+    source: TrainingSource,
 ) -> dict[str, Any]:
+    space = source.space
     picture = draw_network(
-        trainer.space.name,
-        child.architecture.layers,
-        trainer.task.input_shape,
-        trainer.task.num_classes,
+        space.name, child.architecture.layers, space.input_shape, space.num_classes
     )
     write_text(folders[0].parent / "network.svg", picture)
     return {
         "rank": rank,
         "architecture": " | ".join(map(format_layer, child.architecture.layers)),
         "folder": str(folders[0].parent),
-        "val_accuracy": child.val_accuracy,
-        **({} if test is None else _test_scores(folders, test, trainer)),
+        "objective": asdict(objective.metric),
+        "title": objective.columns[0].title,
+        "validation": objective.value(child),
         "seeds": len(folders),
         "params": child.params,
         "macs": child.macs,
     }
 
 
-def _test_scores(folders: list[Path], test: Split, trainer: Trainer) -> dict[str, Any]:
-    scores = [_test(folder, test, trainer) for folder in folders]
-    top1, top5 = [s.top1 for s in scores], [s.top5 for s in scores if s.top5 is not None]
-    return {
-        "test_top1": top1,
-        "test_top1_mean": statistics.fmean(top1),
-        "test_top1_sd": statistics.stdev(top1) if len(top1) > 1 else None,
-        "test_top5_mean": statistics.fmean(top5) if top5 else None,
-        "test_top5_sd": statistics.stdev(top5) if len(top5) > 1 else None,
-    }
+def _test_scores(folders: list[Path], test: Data, source: TrainingSource) -> dict[str, Any]:
+    """By metric, its unit, the value of every seed, their mean and standard deviation."""
+    scores = [_test(folder, test, source) for folder in folders]
+    found = {}
+    for metric in source.metrics:
+        values = [one[metric.name] for one in scores]
+        found[metric.name] = {
+            "unit": metric.unit,
+            "values": values,
+            "mean": statistics.fmean(values),
+            "sd": statistics.stdev(values) if len(values) > 1 else None,
+        }
+    return found
 
 
 @isolated
-def _test(folder: Path, test: Split, trainer: Trainer) -> Scores:
-    """Score what was saved, as a user would load it: raw pixels in, float32."""
-    channels = test.images.shape[-1]
-    where = torch.device(trainer.device)
-    raw = Images(test, ([0.0] * channels, [1.0] * channels), where, channels_last=False)
-    return score(load_child(folder, trainer.space).to(where), raw, "float32")
+def _test(folder: Path, test: Data, source: TrainingSource) -> dict[str, float]:
+    """Score what was saved, as a user would load it: raw inputs, float32."""
+    model = load_child(folder, source.space).to(torch.device(source.device)).eval()
+    with torch.inference_mode():
+        return source.task.score(model, test)
 
 
 def _ordinal(number: int) -> str:
     ending = "th" if 10 < number % 100 < 20 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
     return f"{number}{ending}"
-
-
-def _spread(mean: float | None, sd: float | None) -> str:
-    if mean is None:
-        return "-"
-    return f"{mean:.2%}" if sd is None else f"{mean:.2%} ± {100 * sd:.2f}"

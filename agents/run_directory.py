@@ -19,7 +19,7 @@ CONFIG, STORE = "config.json", "store.sqlite"
 
 # What may differ when a run is resumed: it changes how long a run goes on, how fast it is or where
 # things lie, never what it asks for.
-FREE = ("budget", "workers", "data_dir", "store", "versions", "run")
+FREE = ("budget", "workers", "data_dir", "store", "versions", "run", "goals")
 
 # What a kill can leave of a run or a comparison before its configuration is written.
 BEGUN = re.compile(
@@ -187,9 +187,14 @@ class RunDirectory:
 
     def _read_config(self) -> dict[str, Any]:
         try:
-            return read_json(self.path / CONFIG)
+            config = read_json(self.path / CONFIG)
         except ValueError as error:
             raise RunError(str(error)) from error
+        if "goals" not in config:
+            raise RunError(
+                f"{self.path} holds a run of an older release of nas-gym: name a new folder"
+            )
+        return config
 
 
 def refuse_strangers(path: Path, config: str, kind: str) -> None:

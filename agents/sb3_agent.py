@@ -206,17 +206,17 @@ class SB3Agent(ABC):
         Raises:
             ValueError: The file is damaged, or of an agent with other options or another space.
         """
-        state = load_plain(path)
-        config, space = asdict(self.config), self.space.describe()
-        options.require_same(path, state, config=config, space=space)
-        self.model.policy.load_state_dict(state["policy"])
-        self.model.policy.optimizer.load_state_dict(state["optimizer"])
-        self.model.num_timesteps = state["timesteps"]
-        self.random.restore(state["random"])
-        self.model.action_space.np_random.bit_generator.state = json.loads(state["actions"])
-        self.episodes.rewards = list(state["rewards"])
-        self._batches, self._idle = state["batches"]
-        self.restore_own(state["own"])
+        with load_plain(path) as state:
+            config, space = asdict(self.config), self.space.describe()
+            options.require_same(path, state, config=config, space=space)
+            self.model.policy.load_state_dict(state["policy"])
+            self.model.policy.optimizer.load_state_dict(state["optimizer"])
+            self.model.num_timesteps = state["timesteps"]
+            self.random.restore(state["random"])
+            self.model.action_space.np_random.bit_generator.state = json.loads(state["actions"])
+            self.episodes.rewards = list(state["rewards"])
+            self._batches, self._idle = state["batches"]
+            self.restore_own(state["own"])
 
     def own_state(self) -> dict[str, Any]:
         """What else the algorithm knows, as plain values and tensors."""

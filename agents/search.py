@@ -7,7 +7,7 @@ import inspect
 import platform
 import signal
 import threading
-from collections.abc import Sized
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,17 +20,18 @@ from rich.table import Table
 import nas_gym
 from agents import AGENTS
 from agents.episodes import how_ended, ledger, spending
-from agents.identity import identity
+from agents.identity import identity, read_goals, read_metrics, record_goals
 from agents.places import absolute, absolute_path
 from agents.progress import Progress
-from agents.report import anytime, top
 from agents.results import write_results
 from agents.run_directory import RunDirectory
 from agents.scalars import ScalarLog
 from agents.trust import retrain_command
-from nas_gym import Ledger
+from nas_gym import Evaluation, Ledger, NASEnv, Objective, Problem, problem_of
 from nas_gym._resolve import resolve, unknown
-from nas_gym.evaluation import Evaluation
+from nas_gym.objectives import distinct, front, make_column, top
+from nas_gym.registry import around
+from nas_gym.rewards import Reward
 from nas_gym.search_spaces import format_layer
 
 
@@ -54,7 +55,7 @@ class SearchConfig:
         out: The run directory.
         env_options: Keyword arguments of the environment, JSON values.
         agent_options: Keyword arguments of the agent, JSON values.
-        workers: Children trained side by side.
+        workers: Where children are trained, as an evaluator is named.
         data_dir: The data root.
         store: A store to share with other runs; None for one in the run directory.
     """
@@ -66,7 +67,7 @@ class SearchConfig:
     out: Path
     env_options: dict[str, Any] = field(default_factory=dict)
     agent_options: dict[str, Any] = field(default_factory=dict)
-    workers: int = 1
+    workers: Mapping[str, Any] = field(default_factory=lambda: {"name": "pool", "workers": 1})
     data_dir: str | None = None
     store: str | None = None
 
@@ -79,7 +80,7 @@ class SearchConfig:
             "env_options": absolute(self.env_options),
             "agent_options": self.agent_options,
             "budget": self.budget,
-            "workers": self.workers,
+            "workers": dict(self.workers),
             "data_dir": absolute_path(self.data_dir),
             "store": absolute_path(self.store),
             "versions": {
@@ -119,16 +120,13 @@ def check_env_id(env_id: str) -> None:
         raise ValueError(unknown("environment", env_id, known)) from error
 
 
-def make_env(
-    config: SearchConfig, num_envs: int | None, run: RunDirectory, trained: bool = True
-) -> Any:
+def make_env(config: SearchConfig, checked: _Checked, run: RunDirectory) -> Any:
     """The environment that the search plays.
 
     Args:
         config: The search.
-        num_envs: Copies of a vector environment; None for a single one.
+        checked: What it plays; children are trained in worker processes.
         run: Where evaluations are kept.
-        trained: Whether children are trained, in worker processes then.
     """
     arguments: dict[str, Any] = {
         "store": str(run.store_path),
@@ -136,11 +134,11 @@ def make_env(
         "data_dir": config.data_dir,
         **config.env_options,
     }
-    if trained:
-        arguments.setdefault("evaluator", {"name": "pool", "workers": config.workers})
-    if num_envs is None:
+    if checked.problem.sealed is None:  # a table has its answers at once
+        arguments.setdefault("evaluator", dict(config.workers))
+    if checked.num_envs is None:
         return gym.make(config.env, **arguments)
-    return gym.make_vec(config.env, num_envs=num_envs, **arguments)
+    return gym.make_vec(config.env, num_envs=checked.num_envs, **arguments)
 
 
 def search(config: SearchConfig, console: Console) -> list[Evaluation]:
@@ -153,19 +151,20 @@ def search(config: SearchConfig, console: Console) -> list[Evaluation]:
         KeyboardInterrupt, Terminated: After the workers are stopped; what ended is on record.
     """
     torch.set_num_threads(1)  # the controller is small, and the children need the cores
-    agent_class, num_envs, trained, context = _checked(config)  # nothing is written before
+    checked = _checked(config)  # nothing is written before
     run = RunDirectory(config.out)
-    resumed = run.create_or_resume({**config.record(), "context": context})
+    goals = record_goals(checked.problem)
+    resumed = run.create_or_resume({**config.record(), "goals": goals, "context": checked.context})
     env = logger = None
     try:
-        known = anytime(run.evaluations()) if resumed else None  # before anything is written
+        known = distinct(run.evaluations()) if resumed else None  # before anything is written
         with sigterm_raises():
-            env = make_env(config, num_envs, run, trained)
+            env = make_env(config, checked, run)
             logger = ScalarLog(run.path)
             options = dict(config.agent_options)
-            if "logger" in inspect.signature(agent_class).parameters:
+            if "logger" in inspect.signature(checked.agent_class).parameters:
                 options["logger"] = logger
-            agent = agent_class(env, seed=config.seed, **options)
+            agent = checked.agent_class(env, seed=config.seed, **options)
             _announce(config, known, console)
             with Progress(console, config.budget) as progress:
                 ledger(env).watchers.append(progress.update)
@@ -185,50 +184,87 @@ def search(config: SearchConfig, console: Console) -> list[Evaluation]:
     return evaluations
 
 
-def _checked(config: SearchConfig) -> tuple[Any, int | None, bool, dict[str, Any]]:
-    """Find what is wrong with the options before anything is written.
+@dataclass(frozen=True)
+class _Checked:
+    """What was found out about a search before anything is written."""
 
-    Returns:
-        The agent's class, the architectures it writes at a time (None if it plays a single
-        environment), whether children are trained, and what results depend on.
+    agent_class: Any
+    num_envs: int | None  # architectures at a time; None: the agent plays a single environment
+    problem: Problem
+    context: dict[str, Any]  # what results depend on
+
+
+def _checked(config: SearchConfig) -> _Checked:
+    """Find what is wrong with the options.
+
+    Raises:
+        SetupError: The message says what would be right.
     """
+    options = {"data_dir": config.data_dir, **config.env_options}
     try:
         check_env_id(config.env)
         agent_class = make_agent_class(config.agent)
-        try:
-            probe = gym.make(config.env, **{"data_dir": config.data_dir, **config.env_options})
-        except TypeError as error:
-            reason = str(error).split(" was raised from")[0]
-            raise ValueError(f"environment {config.env}: {reason}") from error
-        context = identity(probe, agent_class)
-        trained = getattr(probe.unwrapped, "trainer", None) is not None
-        try:
-            agent_class(probe, seed=config.seed, **config.agent_options)
-            num_envs = None
-            if hasattr(agent_class, "num_envs"):
-                num_envs = agent_class.num_envs(**config.agent_options)
-        except TypeError as error:
-            raise ValueError(f"agent {config.agent}: {error}") from error
-        probe.close()
+        problem, env_code = problem_of(config.env, **options)
+        check_options(config.agent, agent_class, config.agent_options)
     except ValueError as error:
         raise SetupError(str(error)) from error
-    return agent_class, num_envs, trained, context
+    probe = NASEnv(problem=problem, **around(options))
+    try:
+        agent_class(probe, seed=config.seed, **config.agent_options)
+    except ValueError as error:
+        if not agent_class.__module__.startswith("agents."):
+            raise  # a bug of the user's keeps its traceback
+        raise SetupError(str(error)) from error
+    finally:
+        probe.close()
+    num_envs = None
+    if hasattr(agent_class, "num_envs"):
+        num_envs = agent_class.num_envs(**config.agent_options)
+    return _Checked(agent_class, num_envs, problem, identity(problem, env_code, agent_class))
+
+
+def check_options(name: str, agent_class: Any, options: Mapping[str, Any]) -> None:
+    """Refuse options that an agent does not take.
+
+    Raises:
+        ValueError: The message says which.
+    """
+    try:
+        inspect.signature(agent_class).bind(None, seed=0, **options)
+    except TypeError as error:
+        raise ValueError(f"agent {name}: {error}") from error
 
 
 def summarise(config: SearchConfig, evaluations: list[Evaluation], console: Console) -> None:
     """Print the best architectures and what to do next."""
-    distinct = anytime(evaluations)
-    table = Table(title=f"Best of {len(distinct)} distinct children, by validation accuracy")
-    for name in ("rank", "val. accuracy", "parameters", "multiply-adds", "seconds"):
+    run = RunDirectory.existing(config.out)
+    objective, reward = read_goals(run.config["goals"])
+    metrics = read_metrics(run.config["goals"])
+    children = distinct(evaluations)
+    best = top(objective, children, 5)
+    several = len(objective.columns) > 1
+    title = f"Best of {len(children)} distinct children, by {objective.title}"
+    if several:
+        best = front(objective, children)
+        title = f"Front of {len(children)} distinct children, in {objective.title}"
+    table = Table(title=title)
+    headline = make_column(metrics[0].name, metrics, "objective")
+    shown = {column.title: column for column in (*objective.columns, headline)}
+    paid = _differs(objective, reward, best)
+    for name in ("rank", *shown, *(["reward"] if paid else [])):
+        table.add_column(name.replace("validation ", "val. "), justify="right")
+    known = {"parameters": "params", "multiply-adds": "macs"}
+    costs = [name for name in known if name not in shown]
+    for name in (*costs, "seconds"):
         table.add_column(name, justify="right")
     table.add_column("architecture", overflow="fold")
-    best = top(evaluations, 5)
     for rank, e in enumerate(best, 1):
+        numbers = [getattr(e, known[name]) for name in costs]
         table.add_row(
             str(rank),
-            f"{e.val_accuracy:.2%}",
-            f"{e.params:,}" if e.params is not None else "",
-            f"{e.macs:,}" if e.macs is not None else "",
+            *(column.metric.format(column(e)) for column in shown.values()),
+            *([f"{reward(e):.4g}"] if paid else []),
+            *(f"{number:,}" if number is not None else "" for number in numbers),
             f"{e.seconds:.1f}",
             " | ".join(map(format_layer, e.architecture.layers)),
         )
@@ -237,9 +273,13 @@ def summarise(config: SearchConfig, evaluations: list[Evaluation], console: Cons
         console.print("No child was trained to the end: see evaluations.csv for the reasons.")
     console.print(f"run directory  {config.out}", soft_wrap=True)
     console.print(f"report         {config.out / 'report.html'}", soft_wrap=True)
-    run = RunDirectory.existing(config.out)
-    if best and "table" not in run.config["context"]:
+    if best and run.config["context"]["source"] == "training":
         console.print(f"next           {retrain_command(run)}", soft_wrap=True)
+
+
+def _differs(objective: Objective, reward: Reward, best: Sequence[Evaluation]) -> bool:
+    """Whether the reward says something that the first column does not."""
+    return any(reward(e) != objective.value(e) for e in best)
 
 
 def _shortfall(config: SearchConfig, account: Ledger) -> str:
@@ -262,10 +302,16 @@ def _announce(config: SearchConfig, known: Sized | None, console: Console) -> No
         state = f"resumed, {len(known)} distinct children on record are replayed"
     console.print(
         f"{config.agent} on {config.env}, seed {config.seed}, budget {config.budget}, "
-        f"{config.workers} workers: {state}",
+        f"{_where(config.workers)}: {state}",
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _where(workers: Mapping[str, Any]) -> str:
+    if "workers" in workers:
+        return f"{workers['workers']} workers"
+    return " at ".join([str(workers["name"]), *filter(None, [workers.get("address")])])
 
 
 class sigterm_raises:

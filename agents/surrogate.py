@@ -148,14 +148,14 @@ class Surrogate:
         Raises:
             ValueError: The file is damaged, or of an agent with other options or another space.
         """
-        state = load_plain(path)
-        mine = {"config": asdict(self.config), "space": self.space.describe()}
-        options.require_same(path, state, **mine)
-        self.proposals.restore(state)
-        self.batches.restore(state)
-        self.kernel = None if state["kernel"] is None else Kernel(**state["kernel"])
-        self._fitted = state["fitted"]
-        self._actions, self._rewards, self._ok = state["actions"], state["rewards"], state["ok"]
+        with load_plain(path) as state:
+            mine = {"config": asdict(self.config), "space": self.space.describe()}
+            options.require_same(path, state, **mine)
+            self.proposals.restore(state)
+            self.batches.restore(state)
+            self.kernel = None if state["kernel"] is None else Kernel(**state["kernel"])
+            self._fitted = state["fitted"]
+            self._actions, self._rewards, self._ok = state["actions"], state["rewards"], state["ok"]
 
     def _propose(self) -> list[list[int]]:
         size, known = self.config.batch_size, len(self._actions)

@@ -11,7 +11,14 @@ from agents.program import program
 from agents.run_directory import RunDirectory, RunError
 from nas_gym._resolve import named_module, require_trust
 
-KINDS = ("task", "search_space", "reward", "evaluator")  # options of an environment that name code
+KINDS = (
+    "task",
+    "search_space",
+    "source",
+    "evaluator",
+    "reward",
+    "objective",
+)  # options of an environment that name code
 
 
 def own_modules(env: str, options: Mapping[str, Any], agents: Collection[str] = ()) -> list[str]:
@@ -58,6 +65,8 @@ def _specs(
 ) -> Iterator[tuple[str, Any]]:
     yield "environment", env
     for kind in KINDS:
-        yield kind, options.get(kind)
+        spec = options.get(kind)
+        for one in spec if isinstance(spec, list) else [spec]:
+            yield kind, one
     for agent in agents:
         yield "agent", agent

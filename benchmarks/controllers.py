@@ -14,78 +14,77 @@ from __future__ import annotations
 
 import argparse
 import csv
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 
-from agents.compare.directory import Comparison, Environment
+from agents.compare.directory import Comparison
 from agents.compare.files import Record, read_records
 from agents.compare.statistics import estimate, iqm, paired_difference
-from nas_gym.evaluation import rank
-from nas_gym.evaluators import TableEvaluator
-from nas_gym.tables import Scores, nas_bench_201, nas_bench_macro, sealed_scores
-from nas_gym.tables.base import LookUp
+from nas_gym import Evaluation, FunctionSource, Problem, problem_of
+from nas_gym.objectives import incumbents
+from nas_gym.tables import LookUp, Sealed
 
 POINTS = (50, 100, 200)
 DEFAULT = "reinforce"
 SECONDS = 12_000.0  # of simulated training
 
-EVALUATORS: dict[str, Callable[..., TableEvaluator]] = {
-    "nas_gym/NASBenchMacro-v0": nas_bench_macro.evaluator,
-    "nas_gym/NASBench201-v0": nas_bench_201.evaluator,
-}
-
 Runs: TypeAlias = Mapping[str, Mapping[int, Sequence[float]]]  # regrets by agent and seed
 
 
-def regrets(record: Record, scores: Scores) -> list[float]:
+def bests(record: Record, table: Problem) -> list[Evaluation | None]:
+    """The incumbent after each distinct child."""
+    return incumbents(table.objective, (row.evaluation for row in record.rows))
+
+
+def regrets(record: Record, table: Problem) -> list[float]:
     """Regret of the incumbent at each of `POINTS`, in percentage points."""
-    found: list[float] = []
-    best = None
-    for index, row in enumerate(record.rows, 1):
-        if best is None or rank(row.evaluation) > rank(best):
-            best = row.evaluation
-        if index in POINTS:
-            found.append(scores.regret(best.architecture))
+    sealed = sealed_of(table, record.run.seed)
+    found = [
+        sealed.regret(best.architecture)
+        for index, best in enumerate(bests(record, table), 1)
+        if index in POINTS and best is not None
+    ]
     return found + found[-1:] * (len(POINTS) - len(found))
 
 
-def within(record: Record, scores: Scores, seconds: float) -> tuple[float, int]:
+def within(record: Record, table: Problem, seconds: float) -> tuple[float, int]:
     """Score of the incumbent when the simulated seconds are spent, and the children afforded."""
-    best, spent, children = None, 0.0, 0
-    for row in record.rows:
-        spent += row.evaluation.seconds
-        if spent > seconds:
-            break
-        children += 1
-        if best is None or rank(row.evaluation) > rank(best):
-            best = row.evaluation
-    return (scores.score(best.architecture) if best else 0.0), children
+    spent = np.cumsum([row.evaluation.seconds for row in record.rows])
+    children = int((spent <= seconds).sum())
+    best = bests(record, table)[children - 1] if children else None
+    sealed = sealed_of(table, record.run.seed)
+    return (sealed.score(best.architecture) if best else 0.0), children
 
 
-def exhaustive(
-    environment: Environment, scores: Scores, seeds: Iterable[int], data_dir: str | None
-) -> dict[int, tuple[float, float]]:
+def sealed_of(table: Problem, seed: int) -> Sealed:
+    """What the table knows and a run with this seed does not see."""
+    assert table.sealed is not None
+    return table.sealed(seed)
+
+
+def exhaustive(table: Problem, seeds: Iterable[int]) -> dict[int, tuple[float, float]]:
     """By seed, the highest reward of all networks, and the regret of the network that has it."""
-    options = environment.arguments(data_dir)
-    look_up = EVALUATORS[environment.id](**options).look_up
+    assert isinstance(table.source, FunctionSource)
+    look_up = table.source.function
     assert isinstance(look_up, LookUp)
-    reachable = scores.rows.reachable()
     found = {}
     for seed in seeds:
+        sealed = sealed_of(table, seed)
+        reachable = sealed.rows.reachable()
         rewards = look_up.accuracy(seed)[reachable]
         row = reachable[rewards.argmax()]
-        found[seed] = (float(rewards.max()), scores.optimum - float(scores.values[row]))
+        found[seed] = (float(rewards.max()), sealed.optimum - float(sealed.values[row]))
     return found
 
 
-def by_agent(records: Sequence[Record], scores: Scores) -> Runs:
+def by_agent(records: Sequence[Record], table: Problem) -> Runs:
     """The regrets of every run."""
     runs: dict[str, dict[int, Sequence[float]]] = {}
     for record in records:
-        runs.setdefault(record.run.agent, {})[record.run.seed] = regrets(record, scores)
+        runs.setdefault(record.run.agent, {})[record.run.seed] = regrets(record, table)
     return runs
 
 
@@ -117,15 +116,15 @@ def compared(runs: Runs, found: Mapping[str, float]) -> list[list[object]]:
     return rows
 
 
-def protocol(records: Sequence[Record], scores: Scores) -> list[list[object]]:
+def protocol(records: Sequence[Record], table: Problem) -> list[list[object]]:
     """One row per agent: the score after `SECONDS`, as mean and standard deviation."""
     found: dict[str, list[tuple[float, int]]] = {}
     for record in records:
-        found.setdefault(record.run.agent, []).append(within(record, scores, SECONDS))
+        found.setdefault(record.run.agent, []).append(within(record, table, SECONDS))
     rows: list[list[object]] = []
     for agent, pairs in found.items():
         values, children = np.array(pairs).T
-        optimal = float(np.mean(np.isclose(values, scores.optimum)))
+        optimal = float(np.mean(np.isclose(values, sealed_of(table, 0).optimum)))
         rows.append(
             [
                 agent,
@@ -161,17 +160,17 @@ def main() -> None:
     header = ["agent", "seeds", "found_highest"]
     header += [f"{name}_at_{point}" for point in POINTS for name in names]
     for label, environment in config.environments.items():
-        scores = sealed_scores(environment.id, **environment.arguments(config.data_dir))
-        if scores is None:
+        if not environment.sealed:
             continue
+        table, _ = problem_of(environment.id, **environment.arguments(config.data_dir))
         own = [one for one in records if one.run.env == label and not one.run.failed]
         name = label.split("/")[-1].replace(":", "-").replace("=", "-")
-        runs = by_agent(own, scores)
+        runs = by_agent(own, table)
         seeds = {one.run.seed for one in own}
-        highest = exhaustive(environment, scores, seeds, config.data_dir)
+        highest = exhaustive(table, seeds)
         hits: dict[str, list[bool]] = {}
         for one in own:
-            best = max(row.evaluation.val_accuracy for row in one.rows)
+            best = max(row.evaluation.scores["accuracy"] for row in one.rows)
             hits.setdefault(one.run.agent, []).append(best >= highest[one.run.seed][0])
         rows = compared(runs, {agent: float(np.mean(shares)) for agent, shares in hits.items()})
         regret = _text(float(np.mean([regret for _, regret in highest.values()])))
@@ -186,7 +185,7 @@ def main() -> None:
         write(arguments.out / f"{name}-runs.csv", columns, rows)
         if any(row.evaluation.seconds for row in own[0].rows):
             columns = ["agent", "seeds", "test_mean", "test_sd", "median", "children", "optimal"]
-            write(arguments.out / f"{name}-12000s.csv", columns, protocol(own, scores))
+            write(arguments.out / f"{name}-12000s.csv", columns, protocol(own, table))
 
 
 def _last(by_seed: Mapping[int, Sequence[float]]) -> float:

@@ -16,10 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from nas_gym import Architecture, Recipe, SearchSpace, Task
-from nas_gym.images import Images
-from nas_gym.tasks import Split
-from nas_gym.training import SCORE_BATCH
+from nas_gym import Architecture, ImageClassification, Recipe, SearchSpace
+from nas_gym.tasks import SCORE_BATCH, Split
+from nas_gym.tasks.images import Images
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 
@@ -64,7 +63,7 @@ class PilImages(Dataset[tuple[Tensor, int]]):
 def train(
     space: SearchSpace,
     architecture: Architecture,
-    task: Task,
+    task: ImageClassification,
     recipe: Recipe,
     seed: int,
     switches: Switches,
@@ -94,7 +93,7 @@ def train(
         model.train()
         running, total = 0.0, torch.zeros(())
         batches: Batches = (
-            training.shuffled(recipe.batch_size, random)
+            training.batches(recipe.batch_size, random)
             if isinstance(training, Images)
             else training
         )
@@ -116,7 +115,7 @@ def train(
 
 
 def _data(
-    task: Task, recipe: Recipe, switches: Switches
+    task: ImageClassification, recipe: Recipe, switches: Switches
 ) -> tuple[Images | Batches, Images | Batches]:
     train = Split(
         task.train.images[: recipe.train_images], task.train.labels[: recipe.train_images]
@@ -166,7 +165,7 @@ def _adamw(model: nn.Module, recipe: Recipe, fused: bool) -> torch.optim.Optimiz
 def _accuracy(model: nn.Module, validation: Images | Batches, switches: Switches) -> float:
     model.eval()
     correct = count = 0
-    batches = validation.ordered(SCORE_BATCH) if isinstance(validation, Images) else validation
+    batches = validation.batches(SCORE_BATCH) if isinstance(validation, Images) else validation
     with torch.no_grad():
         for inputs, labels in batches:
             if not switches.channels_last:

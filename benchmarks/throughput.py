@@ -25,12 +25,19 @@ from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.plain_loop import Switches, train
-from nas_gym import Architecture, Recipe, SearchSpace, Task, Trainer
+from nas_gym import (
+    Architecture,
+    ImageClassification,
+    Recipe,
+    Request,
+    SearchSpace,
+    TrainingSource,
+)
 from nas_gym.cost import measure
-from nas_gym.images import Images
 from nas_gym.search_spaces import make_search_space
 from nas_gym.tasks import Split, load_task
-from nas_gym.training import fit
+from nas_gym.tasks.images import Images
+from nas_gym.training import Job, fit
 
 PLAIN, ONCE, TRAINER = "plain loop", "validated once", "nas_gym trainer"
 LADDER: dict[str, Switches | None] = {
@@ -113,7 +120,7 @@ class Bench:
         kinds: Share of the trainer's time by kind of operation.
     """
 
-    task: Task
+    task: ImageClassification
     recipe: Recipe
     space: SearchSpace
     networks: list[tuple[Architecture, int]]
@@ -137,6 +144,7 @@ class Bench:
 def prepare(name: str, config: Config) -> Bench:
     """Load a task, cut it to size and draw its networks: the middles of as many cost classes."""
     task = load_task(name, config.data_dir)
+    assert isinstance(task, ImageClassification)
     recipe = task.recipe.replaced({"epochs": config.digits_epochs})
     if name != "digits":
         held_out = config.train_images * 5 // 8
@@ -153,7 +161,7 @@ def prepare(name: str, config: Config) -> Bench:
         architecture = space.decode(draws.integers(space.sizes))
         cost = measure(space, architecture, recipe)
         if not cost.over(recipe):
-            drawn.append((architecture, cost.macs))
+            drawn.append((architecture, cost.macs or 0))
     drawn.sort(key=lambda network: network[1])
     images = recipe.train_images or len(task.train)
     samples = images // recipe.batch_size * recipe.batch_size * recipe.epochs
@@ -162,11 +170,11 @@ def prepare(name: str, config: Config) -> Bench:
 
 def run(bench: Bench, config: Config) -> None:
     """Train every network with every loop, in random order within a round."""
-    trainer = Trainer(bench.task, bench.space, bench.recipe)
+    source = TrainingSource(bench.task, bench.space, bench.recipe)
     order = random.Random(config.seed)
     loops = list(LADDER) if config.ladder_rounds else [PLAIN, ONCE, TRAINER]
     for loop in loops:  # the first call of everything is slow and not part of the comparison
-        _child(bench, trainer, loop, bench.networks[0][0], 0)
+        _child(bench, source, loop, bench.networks[0][0], 0)
         bench.runs[loop] = []
     for seed in range(config.rounds):
         due = [x for x in loops if x in (PLAIN, ONCE, TRAINER) or seed < config.ladder_rounds]
@@ -174,7 +182,7 @@ def run(bench: Bench, config: Config) -> None:
             bench.runs[loop].append([(0.0, 0.0)] * len(bench.networks))
         for number, (architecture, _) in enumerate(bench.networks):
             for loop in order.sample(due, len(due)):
-                result = _child(bench, trainer, loop, architecture, seed)
+                result = _child(bench, source, loop, architecture, seed)
                 bench.runs[loop][seed][number] = result
     for architecture, _ in bench.networks:
         for kind, seconds in _profiled(bench, architecture).items():
@@ -184,16 +192,16 @@ def run(bench: Bench, config: Config) -> None:
 
 
 def _child(
-    bench: Bench, trainer: Trainer, loop: str, architecture: Architecture, seed: int
+    bench: Bench, source: TrainingSource, loop: str, architecture: Architecture, seed: int
 ) -> tuple[float, float]:
     """Validation accuracy and processor seconds of one child."""
     switches = LADDER[loop]
     started = time.process_time()
     if switches is None:
-        result = trainer.train(architecture, seed)
-        if result.val_accuracy is None:
+        result = source(Request(architecture, seed))
+        if not result.ok:  # a child that diverged has no accuracy, and 0 is not one
             raise RuntimeError(f"{architecture} was not trained: {result.status} {result.detail}")
-        accuracy = result.val_accuracy
+        accuracy = result.scores["accuracy"]
     else:
         accuracy = train(bench.space, architecture, bench.task, bench.recipe, seed, switches)
     return accuracy, time.process_time() - started
@@ -206,9 +214,10 @@ def _profiled(bench: Bench, architecture: Architecture) -> dict[str, float]:
     train = Split(bench.task.train.images[:count], bench.task.train.labels[:count])
     images = Images(train, bench.task.statistics, torch.device("cpu"), recipe.augmentation)
     model = bench.space.build(architecture).to(memory_format=torch.channels_last)
-    fit(model, images, recipe, 0)
+    job = Job(bench.task, bench.space, architecture, recipe, "cpu")
+    fit(model, images, job)
     with profile(activities=[ProfilerActivity.CPU]) as profiler:
-        fit(model, images, recipe, 0)
+        fit(model, images, job)
     seconds: Counter[str] = Counter()
     for event in profiler.key_averages():
         name = event.key.lower()

@@ -4,30 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nas_gym.evaluation import Evaluation
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 APPLICATION_ID = 0x6E617367  # "nasg"
 
 SCHEMA = """
 CREATE TABLE evaluation (
-    key TEXT PRIMARY KEY,          -- sha256 of architecture, context and seed
+    key TEXT PRIMARY KEY,          -- sha256 of request and context
     architecture TEXT NOT NULL,    -- JSON
     context TEXT NOT NULL,         -- JSON: data, search space, recipe, device
     seed INTEGER NOT NULL,
+    until INTEGER,                 -- epochs asked for, NULL for all of the recipe's
     status TEXT NOT NULL,
-    val_accuracy REAL NOT NULL,
-    val_top5 REAL,
-    val_loss REAL,
-    params INTEGER,
-    macs INTEGER,
+    scores TEXT NOT NULL,          -- JSON: metric to number
+    cost TEXT NOT NULL,            -- JSON: params, macs, ...
     seconds REAL NOT NULL,
     epochs INTEGER NOT NULL,
+    origin TEXT NOT NULL,
     detail TEXT NOT NULL,
     created REAL NOT NULL,         -- seconds since 1970
     sha256 TEXT NOT NULL           -- of all of the above
@@ -55,17 +53,20 @@ def row_of(key: str, context: Mapping[str, Any], evaluation: Evaluation) -> list
     """The values of one evaluation, of the types that SQLite gives back."""
     e = evaluation
 
-    def real(value: float | None) -> float | None:
-        return None if value is None or math.isnan(value) else float(value)
-
-    def whole(value: int | None) -> int | None:
-        return None if value is None else int(value)
-
     detail = e.detail.encode("utf-8", "backslashreplace").decode()  # paths may be no text
     row: list[Any] = [key, e.architecture.to_json(), json.dumps(context, sort_keys=True)]
-    row += [int(e.seed), e.status, real(e.val_accuracy), real(e.val_top5), real(e.val_loss)]
-    row += [whole(e.params), whole(e.macs), real(e.seconds), int(e.epochs), detail, time.time()]
-    return row
+    row += [int(e.seed), None if e.request.until is None else int(e.request.until), e.status]
+    row += [numbers(e.scores), numbers(e.cost), float(e.seconds), int(e.epochs), e.origin, detail]
+    return [*row, time.time()]
+
+
+def numbers(values: Mapping[str, float]) -> str:
+    """Scores or costs as JSON, in their own order.
+
+    Raises:
+        ValueError: One is no finite number.
+    """
+    return json.dumps(dict(values), allow_nan=False, default=float)
 
 
 def digest(values: Sequence[Any]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +29,11 @@ class _Moments:
 
 
 @torch.no_grad()
-def recompute_batch_norm(model: nn.Module, batches: Iterable[Tensor]) -> None:
+def recompute_batch_norm(
+    model: nn.Module,
+    batches: Iterable[Any],
+    call: Callable[[nn.Module, Any], Any] = lambda model, batch: model(batch),
+) -> None:
     """Set every running mean and variance to that of all batches together, of whatever sizes.
 
     Each batch is normalised by its own statistics on the way, so batches should be about equal.
@@ -37,6 +41,7 @@ def recompute_batch_norm(model: nn.Module, batches: Iterable[Tensor]) -> None:
     Args:
         model: In evaluation mode afterwards.
         batches: Inputs, at least two in each.
+        call: Shows a batch to the model.
     """
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
     model.eval()
@@ -61,7 +66,7 @@ def recompute_batch_norm(model: nn.Module, batches: Iterable[Tensor]) -> None:
         norm.train()
     try:
         for batch in batches:
-            model(batch)
+            call(model, batch)
     finally:
         for norm, momentum, hook in zip(norms, usual, hooks, strict=True):
             norm.momentum = momentum

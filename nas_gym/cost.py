@@ -22,16 +22,23 @@ class Cost:
     """Size of one child.
 
     Attributes:
-        params: Number of trainable parameters.
+        params: Number of trainable parameters; None where they could not be counted.
         macs: Multiply-adds of one forward pass of one input (matrix products and convolutions;
-            what is added or compared element by element is not counted, as is usual).
+            what is added or compared element by element is not counted, as is usual); None where
+            they could not be counted.
         memory_mb: Estimate of the memory that training takes, in MiB, at float32; None if it was
             not asked for.
     """
 
-    params: int
-    macs: int
+    params: int | None = None
+    macs: int | None = None
     memory_mb: float | None = None
+
+    @property
+    def known(self) -> dict[str, float]:
+        """What an evaluation keeps of it."""
+        counts = {"params": self.params, "macs": self.macs}
+        return {name: value for name, value in counts.items() if value is not None}
 
     def over(self, recipe: Recipe) -> str:
         """Which limit of the recipe this exceeds, in one sentence; empty if none."""
@@ -49,16 +56,21 @@ def measure(space: SearchSpace, architecture: Architecture, recipe: Recipe) -> C
     """Count a child's parameters, multiply-adds and, where limited, training memory.
 
     A network that cannot run on the ``meta`` device (``forward`` reads a value, as ``item`` does)
-    is counted on two real inputs of zeros.
+    is counted on two real inputs of zeros; one that cannot run on these is not counted.
     """
     return run_isolated(partial(_measure, space, architecture, recipe))
 
 
 def _measure(space: SearchSpace, architecture: Architecture, recipe: Recipe) -> Cost:
-    try:
-        return _counted(space, architecture, recipe, "meta", 1, recipe.batch_size)
-    except Exception:  # whatever a network says that finds no values
-        return _counted(space, architecture, recipe, "cpu", 2, 2)
+    for device, inputs, batch_size in (("meta", 1, recipe.batch_size), ("cpu", 2, 2)):
+        try:
+            return _counted(space, architecture, recipe, device, inputs, batch_size)
+        except MemoryError:
+            raise
+        except Exception as error:  # whatever a network says that finds no values, or zeros
+            if device == "cpu" and "allocate memory" in str(error):
+                raise
+    return Cost()  # if it cannot be trained either, its training says why
 
 
 def _counted(
@@ -71,7 +83,7 @@ def _counted(
 ) -> Cost:
     with torch.device(device):
         model = space.build(architecture)
-        batch = torch.zeros(inputs, *space.input_shape)
+        batch = space.example(inputs)
     counter = FlopCounterMode(display=False)
     model.eval()
     with counter:
@@ -79,7 +91,8 @@ def _counted(
     params = sum(p.numel() for p in model.parameters() if p.requires_grad)
     memory = None
     if recipe.max_memory_mb is not None:
-        batch = torch.zeros(batch_size, *space.input_shape, device=device)
+        with torch.device(device):
+            batch = space.example(batch_size)
         kept = _kept_for_backward(model.train(), batch) * recipe.batch_size // batch_size
         memory = (4 * params * WEIGHT_COPIES[recipe.optimizer] + kept) / 2**20
     return Cost(params, counter.get_total_flops() // (2 * inputs), memory)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from typing import Any, Literal, get_args
 
 import gymnasium as gym
@@ -10,15 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas_gym._resolve import unknown
-from nas_gym.evaluation import Evaluation
-from nas_gym.evaluators import Evaluator, Ledger, make_evaluator
-from nas_gym.own_code import own_code
+from nas_gym.evaluation import Evaluation, Request
+from nas_gym.evaluators import Evaluator
+from nas_gym.ledger import Ledger
+from nas_gym.objectives import Spec
+from nas_gym.problem import Problem, SourceSpec, SpaceSpec
+from nas_gym.registry import parts_of
 from nas_gym.rendering import render_pixels, render_text
-from nas_gym.rewards import make_reward
-from nas_gym.search_spaces import Architecture, SearchSpace, make_search_space
+from nas_gym.search_spaces import SearchSpace
 from nas_gym.store import Store
-from nas_gym.tasks import Task, load_task, task_code
-from nas_gym.training import Trainer
+from nas_gym.tasks import Task
 
 SeedPolicy = Literal["fixed", "resample"]
 Observation = NDArray[np.float32]
@@ -30,8 +33,8 @@ class NASEnv(gym.Env[Observation, Any]):
     ## Description
     An episode writes one architecture: each step answers the next decision of the search space
     (an operation, a width, ...). When the last decision is made the child network is built,
-    really trained on the training images, and scored on the validation images; its score is the
-    reward. The test images are not touched by anything here.
+    really trained on the training data, and scored on the validation data; its score is the
+    reward. The test data are not touched by anything here.
 
     ## Action Space
     `Discrete(n)`, where `n` is the largest number of choices of any decision. At step `t` the
@@ -57,8 +60,10 @@ class NASEnv(gym.Env[Observation, Any]):
     | `plain_cnn` | 4 x (4 + 3 + 2) + 12 = 48 |
 
     ## Rewards
-    0.0 until the last step, then `reward(evaluation)`: `accuracy` (default), `accuracy_cubed`,
-    `mnasnet_soft`, `mnasnet_hard`, `tunas_absolute`, or the user's own function. A child that is
+    0.0 until the last step, then `reward(evaluation)`: the task's headline metric (default; of
+    one where less is better `1 / (1 + value)`), another metric, `accuracy_cubed`, `mnasnet_soft`,
+    `mnasnet_hard`, `tunas_absolute`, or the user's own function. What is called best is another
+    matter: the objective says it, which is what the reward pays unless it is named. A child that is
     too large, diverges, runs out of memory or time, or whose process dies earns the floor (0.0;
     `tunas_absolute`: -1.0; `failure_reward` sets another), and `info["status"]` says what
     happened. Any other exception is a bug and is raised, never paid for.
@@ -76,9 +81,9 @@ class NASEnv(gym.Env[Observation, Any]):
     | `action_mask` | int8 `(n,)`: the distinct actions of the next decision | reset, every step |
     | `architecture` | str: JSON, for `Architecture.from_json` | last step |
     | `status` | str: `ok`, `rejected`, `diverged`, `out_of_memory`, `timeout`, `crashed` | last |
-    | `val_accuracy` | float in [0, 1]; 0.0 unless ok | last step |
+    | `val_accuracy`, `val_loss`, ... | float: every metric of the task; nan unless ok | last step |
     | `cached` | bool: this environment has answered this child before | last step |
-    | `params`, `macs` | int: parameters, multiply-adds of one input; 0 if unknown | last step |
+    | `params`, `macs` | int: parameters, multiply-adds of one input; nan if unknown | last step |
     | `seconds` | float: what training it took, when it was trained | last step |
 
     ## Arguments
@@ -93,9 +98,12 @@ class NASEnv(gym.Env[Observation, Any]):
     |---|---|---|---|
     | `task` | str, dict or Task | by id | name, `module:function`, or `folder:PATH` |
     | `search_space` | str or dict | `"layer_cnn"` | name, `module:Class`, or name and options |
-    | `reward` | str, dict, callable | `"accuracy"` | as above |
+    | `reward` | str, dict, callable | headline metric | as above |
+    | `objective` | str, dict, callable, list | as the reward | what best means |
+    | `source` | str, dict, callable | training | `module:function` that answers for a child |
+    | `table` | str or None | by id | the table that answers where there is no task |
     | `recipe` | dict or None | None | changes to the task's own `Recipe` |
-    | `evaluator` | str, dict, object | `"inline"` | `{"name": "pool", "workers": 2}`, ... |
+    | `evaluator` | str, dict, object | `"inline"` | `{"name": "pool", "workers": 2}`, an Executor |
     | `device` | str | `"cpu"` | where children train; `"auto"` takes a card if there is one |
     | `data_dir` | str or None | None | data root; else `$NAS_GYM_DATA`, else `~/.cache/nas-gym` |
     | `store` | str or None | None | SQLite file that keeps every evaluation |
@@ -104,6 +112,8 @@ class NASEnv(gym.Env[Observation, Any]):
     | `train_seed` | int | 0 | the children's seed under `"fixed"` |
     | `failure_reward` | float or None | None | the floor; None for the reward's own |
     | `render_mode` | str or None | None | `human`, `ansi` or `rgb_array` |
+    | `problem` | Problem or None | None | a ready one, instead of what describes it |
+    | `**options` | JSON values | | those of the task or table, e.g. `dataset="cifar100"` |
 
     Values of JSON types survive `EnvSpec.to_json`; live objects work, but leave no spec.
 
@@ -130,10 +140,13 @@ class NASEnv(gym.Env[Observation, Any]):
     def __init__(
         self,
         task: str | Mapping[str, Any] | Task | None = None,
-        search_space: str | Mapping[str, Any] | type[SearchSpace] | SearchSpace = "layer_cnn",
-        reward: str | Mapping[str, Any] | Callable[[Evaluation], float] = "accuracy",
+        search_space: SpaceSpec | None = None,
+        reward: Spec | None = None,
+        objective: Spec | Sequence[Spec] | None = None,
+        source: SourceSpec | None = None,
+        table: str | None = None,
         recipe: Mapping[str, Any] | None = None,
-        evaluator: str | Mapping[str, Any] | Evaluator = "inline",
+        evaluator: str | Mapping[str, Any] | Evaluator | Executor = "inline",
         device: str = "cpu",
         data_dir: str | None = None,
         store: str | None = None,
@@ -142,6 +155,8 @@ class NASEnv(gym.Env[Observation, Any]):
         train_seed: int = 0,
         failure_reward: float | None = None,
         render_mode: str | None = None,
+        problem: Problem | None = None,
+        **options: Any,
     ) -> None:
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
             raise ValueError(unknown("render_mode", render_mode, self.metadata["render_modes"]))
@@ -150,56 +165,43 @@ class NASEnv(gym.Env[Observation, Any]):
         self.render_mode = render_mode
         self.seed_policy = seed_policy
         self.train_seed = train_seed
-        self.reward = make_reward(reward, failure_reward)
-        self.trainer: Trainer | None = None  # how children are trained; None for a table
+        described = {
+            "task": task,
+            "search_space": search_space,
+            "reward": reward,
+            "objective": objective,
+            "source": source,
+            "table": table,
+            "recipe": recipe,
+            "device": device,
+            "data_dir": data_dir,
+            "failure_reward": failure_reward,
+            **options,
+        }
+        self.problem, self._evaluator = parts_of(problem, evaluator, described)
         self._store, self._run = store, run
         self._ledger: Ledger | None = None
-        self.code = own_code(
-            environment=type(self), task=task_code(task), reward=self.reward.function
-        ).get("code", {})
         self._closed = False
-        self._evaluator = self._make(task, search_space, recipe, evaluator, device, data_dir)
 
         space = self.search_space
         self.action_space: gym.spaces.Discrete = gym.spaces.Discrete(space.num_actions)
         size = int(space.sizes.sum()) + len(space.decisions)
         self.observation_space = gym.spaces.Box(0.0, 1.0, (size,), np.float32)
         self._actions: list[int] = []
-        self._answered: set[tuple[Architecture, int]] = set()
 
-    def _make(
-        self,
-        task: str | Mapping[str, Any] | Task | None,
-        search_space: Any,
-        recipe: Mapping[str, Any] | None,
-        evaluator: Any,
-        device: str,
-        data_dir: str | None,
-    ) -> Evaluator:
-        if task is None:
-            if not isinstance(search_space, SearchSpace) or not isinstance(evaluator, Evaluator):
-                raise ValueError(
-                    "no task is named: give one, as task='folder:PATH' or 'module:function' "
-                    "(without one, search_space must be a SearchSpace object and evaluator an "
-                    "Evaluator object)"
-                )
-            self.search_space = search_space
-            return evaluator
-        loaded = task if isinstance(task, Task) else load_task(task, data_dir)
-        self.search_space = make_search_space(search_space, loaded.input_shape, loaded.num_classes)
-        trainer = Trainer(loaded, self.search_space, loaded.recipe.replaced(recipe or {}), device)
-        self.trainer = trainer
-        ready = not isinstance(evaluator, str | Mapping | type)
-        if ready and not isinstance(evaluator, Evaluator):
-            raise ValueError(f"evaluator {evaluator!r} lacks context, evaluate or close")
-        return evaluator if ready else make_evaluator(evaluator, trainer)
+    @property
+    def search_space(self) -> SearchSpace:
+        """What the decisions are and mean."""
+        return self.problem.space
 
     @property
     def ledger(self) -> Ledger:
         """The account of everything evaluated here; a budget is set on it."""
         if self._ledger is None:
             space = self.search_space if self.seed_policy == "fixed" else None
-            self._ledger = Ledger(self._evaluator, run=self._run, space=space)
+            self._ledger = Ledger(
+                self._evaluator, self.problem.objective, run=self._run, space=space
+            )
         if self._store is not None and self._ledger.store is None:
             self._ledger.store = Store(self._store)  # at the first use: making an env is cheap
         return self._ledger
@@ -245,24 +247,29 @@ class NASEnv(gym.Env[Observation, Any]):
         if self._closed and self._store is not None:
             self.ledger.store = None  # it is closed, and opened anew
         self._closed = False
-        architectures = [self.search_space.decode(actions) for actions in sequences]
-        evaluations = self.ledger.evaluate(architectures, seeds)
+        pairs = zip(sequences, seeds, strict=True)
+        requests = [Request(self.search_space.decode(actions), seed) for actions, seed in pairs]
+        known = {request for request in requests if self.ledger.knows(request)}
         results = []
-        for child, evaluation in zip(
-            zip(architectures, seeds, strict=True), evaluations, strict=True
-        ):
-            info = {
-                "architecture": child[0].to_json(),
-                "status": evaluation.status,
-                "val_accuracy": evaluation.val_accuracy,
-                "cached": child in self._answered,
-                "params": evaluation.params or 0,
-                "macs": evaluation.macs or 0,
-                "seconds": evaluation.seconds,
-            }
-            self._answered.add(child)
-            results.append((self.reward(evaluation), info))
+        for evaluation in self.ledger.evaluate(requests):
+            info = self._info(evaluation, evaluation.request in known)
+            known.add(evaluation.request)
+            results.append((self.problem.reward(evaluation), info))
         return results
+
+    def _info(self, evaluation: Evaluation, cached: bool) -> dict[str, Any]:
+        scores, cost = evaluation.scores, evaluation.cost
+        return {
+            "architecture": evaluation.architecture.to_json(),
+            "status": evaluation.status,
+            **{
+                f"val_{metric.name}": scores.get(metric.name, math.nan)
+                for metric in self.problem.source.metrics
+            },
+            "cached": cached,
+            **{name: cost.get(name, math.nan) for name in ("params", "macs")},
+            "seconds": evaluation.seconds,
+        }
 
     def draw_seed(self, random: np.random.Generator) -> int:
         """The next child's training seed under the seed policy."""

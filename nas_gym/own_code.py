@@ -63,27 +63,41 @@ def own_code(**parts: Any) -> dict[str, dict[str, str]]:
     return {"code": found} if found else {}
 
 
-def _parts(thing: Any) -> Iterator[type | FunctionType]:
-    """Classes and functions of the user's own that a thing is made of."""
+def _parts(thing: Any, home: str | None = None) -> Iterator[type | FunctionType]:
+    """Classes and functions of the user's own that a thing is made of.
+
+    Args:
+        thing: A class, a function, or an object.
+        home: The package that what it is made of may lie in, although it is installed; None for
+            the thing's own.
+    """
+    into = functools.partial(_parts, home=home)
     if isinstance(thing, functools.partial):
+        into = functools.partial(_parts, home=_home(thing.func) if home is None else home)
         for part in (thing.func, *thing.args, *thing.keywords.values()):
-            yield from _parts(part)
+            yield from into(part)
     elif isinstance(thing, MethodType):
-        yield from _parts(thing.__self__)
+        yield from into(thing.__self__)
     elif isinstance(thing, type):
-        home = _top(thing.__module__)
+        home = _home(thing) if home is None else home
         yield from (one for one in thing.__mro__ if _is_own(one.__module__, home))
     elif isinstance(thing, FunctionType):
-        if _is_own(thing.__module__, _top(thing.__module__)):
+        if _is_own(thing.__module__, _home(thing) if home is None else home):
             yield thing
-        yield from _parts(getattr(thing, "__wrapped__", None))
+        yield from into(getattr(thing, "__wrapped__", None))
     elif hasattr(thing, "__wrapped__"):  # an lru_cache and its like
-        yield from _parts(thing.__wrapped__)
+        yield from into(thing.__wrapped__)
     elif thing is not None:
-        yield from _parts(type(thing))
+        home = _home(type(thing)) if home is None else home
+        yield from _parts(type(thing), home)
         for value in getattr(thing, "__dict__", {}).values():
             if isinstance(value, FunctionType | MethodType | functools.partial | type):
-                yield from _parts(value)
+                yield from _parts(value, home)
+
+
+def _home(thing: Any) -> str:
+    """The package that a class or function lies in."""
+    return _top(getattr(thing, "__module__", None) or "")
 
 
 def _collect(name: str, digests: dict[str, str]) -> None:

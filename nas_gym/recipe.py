@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 from nas_gym._resolve import unknown
 
-Augmentation = Literal["none", "crop", "crop_flip"]
+ClassWeights = Literal["none", "balanced"]
 Optimizer = Literal["adamw", "sgd"]
 Precision = Literal["auto", "float32", "bfloat16"]
 
@@ -35,7 +35,10 @@ class Recipe:
         weight_decay: Decoupled for adamw, L2 for sgd.
         momentum: Of sgd; adamw uses (momentum, 0.99) as betas.
         label_smoothing: In [0, 1).
-        augmentation: ``crop`` moves by up to an eighth of the side, ``crop_flip`` mirrors too.
+        class_weights: ``balanced`` weighs the loss of each class by the inverse of its share of
+            the training data (the weights are 1 on average).
+        augmentation: ``none``, or what the task offers; of images ``crop`` moves by up to an
+            eighth of the side, ``crop_flip`` mirrors too.
         bn_images: Training images that the batch-norm statistics are recomputed from; 0 for none.
         precision: ``bfloat16`` is mixed precision; ``auto`` takes it where the processor or the
             card computes in it, and the choice made is what is recorded.
@@ -57,7 +60,8 @@ class Recipe:
     weight_decay: float = 0.01
     momentum: float = 0.9
     label_smoothing: float = 0.0
-    augmentation: Augmentation = "none"
+    class_weights: ClassWeights = "none"
+    augmentation: str = "none"
     bn_images: int = 512
     precision: Precision = "auto"
     threads: int = 1
@@ -85,9 +89,10 @@ class Recipe:
         _require(self, "weight_decay", self.weight_decay >= 0, "at least 0")
         for name in ("warmup", "label_smoothing", "momentum"):
             _require(self, name, 0 <= getattr(self, name) < 1, "in [0, 1)")
+        _require(self, "augmentation", isinstance(self.augmentation, str), "a name")
         for name, allowed in (
             ("optimizer", get_args(Optimizer)),
-            ("augmentation", get_args(Augmentation)),
+            ("class_weights", get_args(ClassWeights)),
             ("precision", get_args(Precision)),
         ):
             _require(self, name, getattr(self, name) in allowed, f"one of {', '.join(allowed)}")

@@ -24,7 +24,7 @@ from nas_gym import _lock
 from nas_gym._files import on_network as _on_network
 from nas_gym._files import user_path
 from nas_gym._schema import APPLICATION_ID, COUNT, SCHEMA, SCHEMA_VERSION, SELECT, digest, row_of
-from nas_gym.evaluation import Evaluation
+from nas_gym.evaluation import Evaluation, Request
 from nas_gym.search_spaces.base import Architecture
 
 
@@ -36,10 +36,10 @@ class ReplayError(Exception):
     """A resumed run asks for something else than it did before."""
 
 
-def evaluation_key(architecture: Architecture, context: Mapping[str, Any], seed: int) -> str:
-    """The identity of one result: canonical architecture, everything it depends on, and seed."""
-    text = json.dumps([architecture.to_json(), context, seed], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+def evaluation_key(request: Request, context: Mapping[str, Any]) -> str:
+    """The identity of one result: what was asked, and everything it depends on."""
+    asked = [request.architecture.to_json(), context, request.seed, request.until]
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
 class Store:
@@ -98,7 +98,7 @@ class Store:
         row = row_of(key, context, evaluation)
         with self._transaction():
             written = self._database.execute(
-                "INSERT INTO evaluation VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) "
+                "INSERT INTO evaluation VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?) "
                 "ON CONFLICT (key) DO NOTHING",
                 (*row, digest(row)),
             ).rowcount
@@ -271,22 +271,19 @@ class Store:
     def _read(self, row: tuple[Any, ...]) -> Evaluation:
         *values, recorded = row
         self._check(values, recorded)
-        _, architecture, _, seed, status, accuracy, top5, loss, params, macs, *rest = values
-        seconds, epochs, detail, _ = rest
-        return Evaluation(
-            Architecture.from_json(architecture),
+        _, architecture, _, seed, until, status, scores, cost, seconds, epochs, *rest = values
+        origin, detail, _ = rest
+        evaluation = Evaluation(
+            Request(Architecture.from_json(architecture), seed, until),
             status,
-            accuracy,
-            top5,
-            loss,
-            params,
-            macs,
+            json.loads(scores),
+            json.loads(cost),
             seconds,
             epochs,
-            seed,
-            "recalled",
+            origin,
             detail,
         )
+        return evaluation.recalled()
 
     def _check(self, values: Sequence[Any], recorded: str) -> None:
         if digest(values) != recorded:

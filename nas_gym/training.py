@@ -1,35 +1,31 @@
-"""One child's training: the hot path.
+"""One child's training: the hot path, the same for every kind of task.
 
-The whole data set lies in memory as one tensor (see `nas_gym.images`), images are channels-last
-from end to end, and nothing waits for the device before an epoch is over.
+Data lie in memory as tensors, inputs and weights in the memory format that is fastest, and nothing
+waits for the device before an epoch is over.
 """
 
 from __future__ import annotations
 
+import math
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from nas_gym.batch_norm import recompute_batch_norm
-from nas_gym.cost import measure
-from nas_gym.evaluation import Evaluation, Status
-from nas_gym.images import Images
+from nas_gym.checkpoint import Checkpoint
 from nas_gym.isolation import run_isolated
-from nas_gym.own_code import own_code
 from nas_gym.recipe import Precision, Recipe
 from nas_gym.search_spaces.base import Architecture, SearchSpace
-from nas_gym.tasks.base import Split, Task
-
-SCORE_BATCH = 256  # larger batches leave the cache and are slower on a CPU
+from nas_gym.tasks.base import SCORE_BATCH, Data, Part, Task
 
 
 class Diverged(Exception):
-    """The loss is no finite number any more."""
+    """The loss, or a score, is no finite number any more."""
 
 
 class TimeLimitExceeded(Exception):
@@ -37,199 +33,135 @@ class TimeLimitExceeded(Exception):
 
 
 @dataclass(frozen=True)
-class Scores:
-    """Validation (or, in ``retrain``, test) scores of one network.
+class Job:
+    """One training of one network.
 
     Attributes:
-        top1: Accuracy, in [0, 1].
-        top5: Top-5 accuracy, in [0, 1]; None where there are at most five classes.
-        loss: Mean cross-entropy in nats.
-    """
-
-    top1: float
-    top5: float | None
-    loss: float
-
-
-@dataclass(frozen=True)
-class Trainer:
-    """Everything that turns an architecture into an evaluation, on one device.
-
-    Attributes:
-        task: The data.
-        space: The search space that builds the children.
-        recipe: How they are trained; its precision is resolved when the trainer is made.
-        device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ...; ``"auto"`` takes a card if there is one.
+        task: What for.
+        space: What builds the network.
+        architecture: From what.
+        recipe: How; its precision is no ``auto``.
+        device: Where.
+        seed: Of weights, data order, augmentation and dropout.
+        part: What it is trained on.
+        until: Epochs after which it pauses and is scored; None for all of the recipe's.
+        checkpoint: Where the state of a pause is kept, and looked for; None to train from the
+            beginning each time, to the same bits.
+        deadline: By ``time.perf_counter()``; None for no limit.
     """
 
     task: Task
     space: SearchSpace
+    architecture: Architecture
     recipe: Recipe
-    device: str = "cpu"
-
-    def __post_init__(self) -> None:
-        device = resolve_device(self.device)
-        object.__setattr__(self, "device", str(device))
-        precision = resolve_precision(self.recipe.precision, device)
-        object.__setattr__(self, "recipe", replace(self.recipe, precision=precision))
-        size = self.recipe.train_images
-        if size is not None and size > len(self.task.train):
-            raise ValueError(
-                f"recipe field train_images must be at most {len(self.task.train)}, the training "
-                f"images of {self.task.name}, got {size}"
-            )
+    device: str
+    seed: int = 0
+    part: Part = "train"
+    until: int | None = None
+    checkpoint: Path | None = None
+    deadline: float | None = None
 
     @property
-    def context(self) -> dict[str, Any]:
-        """What a result depends on beside the architecture and the seed, as JSON."""
-        return {
-            "data": self.task.fingerprint,
-            "search_space": self.space.describe(),
-            "recipe": self.recipe.to_dict(),
-            "device": torch.device(self.device).type,
-            **own_code(search_space=self.space),
-        }
-
-    def train(self, architecture: Architecture, seed: int = 0) -> Evaluation:
-        """Build, train and validate one child.
-
-        Too large, diverged, out of memory or out of time is a status of the result. Any other
-        exception is a bug, in the space or here, and surfaces. The caller's state of torch,
-        numpy and Python has no part in it; see `nas_gym.isolation`.
-        """
-        return run_isolated(
-            partial(self._train, architecture, seed),
-            seed=seed,
-            threads=self.recipe.threads,
-            device=self.device,
-        )
-
-    def _train(self, architecture: Architecture, seed: int) -> Evaluation:
-        started = time.perf_counter()
-        try:
-            cost = measure(self.space, architecture, self.recipe)
-        except (MemoryError, RuntimeError) as error:  # it could be counted on real inputs only
-            if not _out_of_memory(error):
-                raise
-            return Evaluation(architecture, "out_of_memory", seed=seed, detail=_told(error))
-        record = Evaluation(architecture, "rejected", params=cost.params, macs=cost.macs, seed=seed)
-        if detail := cost.over(self.recipe):
-            return replace(record, detail=detail)
-
-        def failed(status: Status, detail: str) -> Evaluation:
-            seconds = time.perf_counter() - started
-            return replace(record, status=status, detail=detail, seconds=seconds)
-
-        limit = self.recipe.time_limit
-        deadline = None if limit is None else started + limit
-        try:
-            _, scores = train_network(
-                self.space, architecture, self.task, self.recipe, self.device, seed, deadline
-            )
-        except Diverged as error:
-            return failed("diverged", str(error))
-        except TimeLimitExceeded:
-            return failed("timeout", f"took longer than the limit of {limit:g} s")
-        except (MemoryError, RuntimeError) as error:
-            if not _out_of_memory(error):
-                raise
-            return failed("out_of_memory", _told(error))
-        return replace(
-            record,
-            status="ok",
-            val_accuracy=scores.top1,
-            val_top5=scores.top5,
-            val_loss=scores.loss,
-            seconds=time.perf_counter() - started,
-            epochs=self.recipe.epochs,
-        )
+    def epochs(self) -> int:
+        """How many are trained."""
+        return self.recipe.epochs if self.until is None else self.until
 
 
-def train_network(
-    space: SearchSpace,
-    architecture: Architecture,
-    task: Task,
-    recipe: Recipe,
-    device: str,
-    seed: int,
-    deadline: float | None = None,
-) -> tuple[nn.Module, Scores]:
-    """Train one network on the task's training images and score it on its validation images.
+def train_network(job: Job) -> tuple[nn.Module, dict[str, float]]:
+    """Train one network and score it on the task's validation data.
 
-    The same arguments give the same bits on one machine, whatever the caller's state of torch,
-    numpy and Python is; that is left as it was. Images and weights are channels-last; a network
-    that does not bear that (one that calls ``view`` behind a convolution) is trained without.
+    The same job gives the same bits on one machine, whatever the caller's state of torch, numpy
+    and Python is; that is left as it was. A network that does not bear a memory format of the task
+    (one that calls ``view`` behind a convolution on channels-last images) is trained in the next.
+
+    Returns:
+        The network in evaluation mode, and its scores by metric.
 
     Raises:
-        Diverged: A loss is not finite.
-        TimeLimitExceeded: ``time.perf_counter()`` passed ``deadline``.
+        Diverged: A loss or a score is not finite.
+        TimeLimitExceeded: The deadline has passed.
     """
+    *formats, last = job.task.memory_formats
 
-    def run(channels_last: bool) -> tuple[nn.Module, Scores]:
-        once = partial(
-            _train_network, space, architecture, task, recipe, device, seed, deadline, channels_last
+    def run(memory_format: torch.memory_format) -> tuple[nn.Module, dict[str, float]]:
+        return run_isolated(
+            partial(_train_network, job, memory_format),
+            seed=job.seed,
+            threads=job.recipe.threads,
+            device=job.device,
         )
-        return run_isolated(once, seed=seed, threads=recipe.threads, device=device)
 
-    try:
-        return run(channels_last=True)
-    except RuntimeError as error:
-        if _out_of_memory(error):
-            raise
-        return run(channels_last=False)
+    for memory_format in formats:
+        try:
+            return run(memory_format)
+        except RuntimeError as error:
+            if out_of_memory(error):
+                raise
+    return run(last)
 
 
 def _train_network(
-    space: SearchSpace,
-    architecture: Architecture,
-    task: Task,
-    recipe: Recipe,
-    device: str,
-    seed: int,
-    deadline: float | None,
-    channels_last: bool,
-) -> tuple[nn.Module, Scores]:
-    where = torch.device(device)
-    train = Split(
-        task.train.images[: recipe.train_images], task.train.labels[: recipe.train_images]
+    job: Job, memory_format: torch.memory_format
+) -> tuple[nn.Module, dict[str, float]]:
+    device = torch.device(job.device)
+    train, held_out = (
+        job.task.data(part, job.recipe, device, memory_format) for part in (job.part, _SCORED)
     )
-    images = Images(train, task.statistics, where, recipe.augmentation, channels_last)
-    held_out = Images(task.validation, task.statistics, where, channels_last=channels_last)
-    model = space.build(architecture).to(where)
+    model = job.space.build(job.architecture).to(device)
     _materialise(model, held_out)
-    if channels_last:
-        model = model.to(memory_format=torch.channels_last)
-    fit(model, images, recipe, seed, deadline)
-    return model, score(model, held_out, recipe.precision)
+    model = model.to(memory_format=memory_format)
+    fit(model, train, job, Checkpoint(job.checkpoint, memory_format))
+    model.eval()
+    with torch.inference_mode(), autocast(device, job.recipe.precision):
+        scores = job.task.score(model, held_out)
+    check_scores(scores)
+    return model, scores
 
 
-def _materialise(model: nn.Module, images: Images) -> None:
+_SCORED: Part = "validation"
+
+
+def check_scores(scores: dict[str, float]) -> None:
+    """Refuse what no child with finite weights and outputs gets.
+
+    Raises:
+        Diverged: A score is no finite number.
+    """
+    for name, value in scores.items():
+        if not math.isfinite(value):
+            raise Diverged(f"the validation {name.replace('_', ' ')} is {value}")
+
+
+def _materialise(model: nn.Module, data: Data) -> None:
     """Let lazy modules see an input, as an optimiser needs all weights."""
     if any(nn.parameter.is_lazy(p) for p in (*model.parameters(), *model.buffers())):
-        batch, _ = next(images.ordered(SCORE_BATCH))
+        batch = next(iter(data.batches(SCORE_BATCH)))
         model.eval()
         with torch.no_grad():
-            model(batch)
+            model(batch.inputs)
 
 
-def fit(
-    model: nn.Module, images: Images, recipe: Recipe, seed: int, deadline: float | None = None
-) -> None:
+def fit(model: nn.Module, data: Data, job: Job, checkpoint: Checkpoint | None = None) -> None:
     """Train ``model`` in place; afterwards its batch-norm statistics fit its weights."""
-    random = torch.Generator().manual_seed(seed)
+    recipe, device = job.recipe, torch.device(job.device)
+    order = torch.Generator().manual_seed(job.seed)
     optimizer = _optimizer(model, recipe)
-    steps = recipe.epochs * max(1, len(images) // recipe.batch_size)
-    step = 0
+    steps = data.steps(recipe.batch_size)
+    total_steps = recipe.epochs * steps
+    checkpoint = checkpoint or Checkpoint(None, torch.contiguous_format)
+    done = checkpoint.resume(model, optimizer, order, device, job.epochs)
+    step = done * steps
     model.train()
-    for epoch in range(1, recipe.epochs + 1):
-        total = torch.zeros((), device=images.labels.device)
-        for batch, labels in images.shuffled(recipe.batch_size, random):
-            if deadline is not None and time.perf_counter() > deadline:
+    for epoch in range(done + 1, job.epochs + 1):
+        total = torch.zeros((), device=device)
+        carry = None
+        for batch in data.batches(recipe.batch_size, order):
+            if job.deadline is not None and time.perf_counter() > job.deadline:
                 raise TimeLimitExceeded
             for group in optimizer.param_groups:
-                group["lr"] = recipe.peak_lr * _one_cycle((step + 0.5) / steps, recipe.warmup)
-            with _autocast(images.labels.device, recipe.precision):
-                loss = F.cross_entropy(model(batch), labels, label_smoothing=recipe.label_smoothing)
+                group["lr"] = recipe.peak_lr * _one_cycle((step + 0.5) / total_steps, recipe.warmup)
+            with autocast(device, recipe.precision):
+                loss, carry = job.task.loss(model, batch, carry, recipe)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -237,34 +169,18 @@ def fit(
             step += 1
         if not bool(total.isfinite()):  # the one wait for the device
             raise Diverged(f"the training loss is {total.item()} in epoch {epoch}")
-    if min(recipe.bn_images, len(images)) >= 2:  # one image has no variance
-        with _autocast(images.labels.device, recipe.precision):
-            recompute_batch_norm(model, images.even(SCORE_BATCH, recipe.bn_images))
+    if job.epochs < recipe.epochs:  # what comes now is of this pause alone
+        checkpoint.save(model, optimizer, order, device, job.epochs)
+    count = min(recipe.bn_images, len(data))
+    if count >= 2:  # one example has no variance
+        even = -(-count // -(-count // SCORE_BATCH))  # no batch much smaller than the others
+        with autocast(device, recipe.precision):
+            batches = data.batches(even, limit=count)
+            recompute_batch_norm(model, batches, partial(_forward, job))
 
 
-def score(model: nn.Module, images: Images, precision: str) -> Scores:
-    """Top-1, top-5 and loss of ``model``, without gradients, in batches of 256.
-
-    Raises:
-        Diverged: The loss is not finite.
-    """
-    device = images.labels.device
-    top1, top5, loss = (torch.zeros((), device=device) for _ in range(3))
-    classes = 0
-    model.eval()
-    with torch.inference_mode(), _autocast(device, precision):
-        for batch, labels in images.ordered(SCORE_BATCH):
-            logits = model(batch).float()
-            classes = logits.shape[1]
-            best = logits.topk(min(5, classes), dim=1).indices == labels[:, None]
-            top1 += best[:, 0].sum()
-            top5 += best.sum()
-            loss += F.cross_entropy(logits, labels, reduction="sum")
-    count = len(images)
-    mean_loss = loss.item() / count
-    if mean_loss != mean_loss or mean_loss == float("inf"):
-        raise Diverged(f"the validation loss is {mean_loss}")
-    return Scores(top1.item() / count, top5.item() / count if classes > 5 else None, mean_loss)
+def _forward(job: Job, model: nn.Module, batch: Any) -> None:
+    job.task.loss(model, batch, None, job.recipe)
 
 
 def resolve_device(name: str) -> torch.device:
@@ -318,15 +234,13 @@ def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     )
 
 
-def _autocast(device: torch.device, precision: str) -> torch.autocast:
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """Mixed precision, where a recipe asks for it."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
 
-def _told(error: BaseException) -> str:
-    return (str(error).strip() or "out of memory").splitlines()[0]
-
-
-def _out_of_memory(error: BaseException) -> bool:
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory is short."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
         "can't allocate memory" in str(error)
     )

@@ -19,11 +19,13 @@ from nas_gym import (
     Architecture,
     Decision,
     Evaluation,
+    FunctionSource,
     NASEnv,
     NASVectorEnv,
+    Request,
     SearchSpace,
-    TableEvaluator,
 )
+from nas_gym.evaluation import ACCURACY
 
 DIALS, CHOICES = 4, 5
 
@@ -55,14 +57,18 @@ def look_up(architecture: Architecture, seed: int) -> Evaluation:
     draw = np.random.default_rng([seed, int(architecture.key, 16) % 2**32])
     accuracy = min(1.0, max(0.0, true_accuracy(architecture) + draw.normal(0, 0.02)))
     seconds = 10.0 + sum(layer[0] for layer in architecture.layers)
-    return Evaluation(architecture, "ok", accuracy, seconds=seconds, seed=seed, source="table")
+    request = Request(architecture, seed)
+    return Evaluation(request, "ok", {"accuracy": accuracy}, seconds=seconds, origin="table")
+
+
+def source(table: str) -> FunctionSource:
+    """The noisy accuracies under a name."""
+    return FunctionSource(look_up, table, metrics=(ACCURACY,))
 
 
 def make_dials(data_dir: str | None = None, table: str = "dials", **options: Any) -> NASEnv:
     del data_dir
-    return NASEnv(
-        search_space=Dials((1, 8, 8), 10), evaluator=TableEvaluator(look_up, table), **options
-    )
+    return NASEnv(search_space=Dials((1, 8, 8), 10), source=source(table), **options)
 
 
 def make_dials_vector(
@@ -70,10 +76,7 @@ def make_dials_vector(
 ) -> NASVectorEnv:
     del data_dir
     return NASVectorEnv(
-        num_envs,
-        search_space=Dials((1, 8, 8), 10),
-        evaluator=TableEvaluator(look_up, table),
-        **options,
+        num_envs, search_space=Dials((1, 8, 8), 10), source=source(table), **options
     )
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,11 +14,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from nas_gym.evaluation import Evaluation
-from nas_gym.evaluators import TableEvaluator
+from nas_gym.evaluation import ACCURACY, Evaluation, Request
+from nas_gym.evaluators import InlineEvaluator
 from nas_gym.recipe import Recipe
 from nas_gym.search_spaces import Architecture, Choice, Decision, Layer, SearchSpace
-from nas_gym.tasks import Task
+from nas_gym.sources import FunctionSource
+from nas_gym.tasks import ImageClassification, Task
 
 TINY = {"epochs": 1, "train_images": 64, "batch_size": 32, "precision": "float32", "bn_images": 64}
 
@@ -127,44 +129,41 @@ def score(architecture: Architecture, seed: int = 0) -> float:
     return (int(architecture.key, 16) + 7919 * seed) % 2**64 / 2**64
 
 
-def table(trainer: Any = None) -> TableEvaluator:
+def answers(
+    function: Callable[..., Any] = score, name: str = "made_up", space: SearchSpace | None = None
+) -> FunctionSource:
+    """A source whose function gives accuracies."""
+    return FunctionSource(function, name, space, (ACCURACY,))
+
+
+def table(source: Any = None) -> InlineEvaluator:
     """An evaluator by name: ``evaluator="helpers:table"``; it trains nothing."""
-    del trainer
-    return TableEvaluator(score)
+    del source
+    return InlineEvaluator(answers())
 
 
 def accuracy_squared(evaluation: Evaluation) -> float:
     """A user's own reward."""
-    return evaluation.val_accuracy**2
+    return evaluation.scores["accuracy"] ** 2
 
 
 def power(evaluation: Evaluation, cost: str, target: float) -> float:
     """A user's own reward with options that mean something else than the package's."""
     assert cost == "seconds"
-    return evaluation.val_accuracy**target
+    return evaluation.scores["accuracy"] ** target
 
 
-class Recorder:
-    """An evaluator around a table that keeps what it was asked for."""
+class Recorder(InlineEvaluator):
+    """An evaluator of made-up numbers that keeps what it was asked for."""
 
-    def __init__(self) -> None:
-        self.inner = table()
-        self.batches: list[list[tuple[Architecture, int]]] = []
+    def __init__(self, function: Callable[..., Any] = score) -> None:
+        super().__init__(answers(function))
+        self.asked: list[Request] = []
         self.closed = 0
 
-    @property
-    def context(self) -> dict[str, Any]:
-        return dict(self.inner.context)
-
-    def evaluate(
-        self,
-        architectures: Sequence[Architecture],
-        seeds: Sequence[int] | None = None,
-        on_result: Callable[[int, Evaluation], None] | None = None,
-    ) -> list[Evaluation]:
-        assert seeds is not None
-        self.batches.append(list(zip(architectures, seeds, strict=True)))
-        return self.inner.evaluate(architectures, seeds, on_result)
+    def submit(self, request: Request) -> Future[Evaluation]:
+        self.asked.append(request)
+        return super().submit(request)
 
     def close(self) -> None:
         self.closed += 1
@@ -176,7 +175,7 @@ def random_task(
     classes: int = 3,
     dtype: torch.dtype = torch.uint8,
     **kwargs: Any,
-) -> Task:
+) -> ImageClassification:
     """Noise with labels, every class equally often."""
     random = torch.Generator().manual_seed(0)
     pixels = torch.randint(256, (images, *shape), generator=random)
@@ -221,9 +220,9 @@ def dead(process: int) -> bool:
         return True
 
 
-def probe_name(trainer: Any) -> str:
+def probe_name(source: Any) -> str:
     """Called like an evaluator, and none."""
-    return type(trainer).__name__
+    return type(source).__name__
 
 
 def nothing() -> None:
@@ -282,10 +281,11 @@ def leave_trace(folder: Path) -> None:
 
 
 def behave(architecture: Architecture, seed: int) -> Evaluation | float:
-    """A table over `Probe` whose children fail as trained ones do."""
+    """A function over `Probe` whose children fail as trained ones do."""
     behaviour = architecture.layers[0][0]
     if behaviour == "bug":
         raise Bug("a mistake in the space")
     if behaviour == "nan":
-        return Evaluation(architecture, "diverged", seed=seed, source="table", detail="nan")
+        request = Request(architecture, seed)
+        return Evaluation(request, "diverged", origin="table", detail="nan")
     return score(architecture, seed)

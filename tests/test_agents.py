@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import gymnasium as gym
+import helpers
 import numpy as np
 import pytest
 import torch
@@ -25,15 +26,15 @@ from agents.episodes import ledger, play
 from agents.reinforce import RECIPES, make_config
 from agents.scalars import ScalarLog
 from agents.search import make_agent_class
-from agents.storage import save_plain
+from agents.storage import load_plain, save_plain
 from nas_gym import (
     Architecture,
     Decision,
     Evaluation,
     NASEnv,
     NASVectorEnv,
+    Request,
     SearchSpace,
-    TableEvaluator,
 )
 from nas_gym.search_spaces import LayerCNN
 
@@ -94,7 +95,7 @@ def lock_env(
     num_envs: int = 5, look_up: Any = closeness, space: type[SearchSpace] = Lock
 ) -> NASVectorEnv:
     return NASVectorEnv(
-        num_envs, search_space=space((1, 8, 8), 10), evaluator=TableEvaluator(look_up)
+        num_envs, search_space=space((1, 8, 8), 10), source=helpers.answers(look_up)
     )
 
 
@@ -107,14 +108,14 @@ def global_randomness() -> list[Any]:
 def convolutions(architecture: Architecture, seed: int = 0) -> Any:
     """Share of separable layers; a child with a large kernel is refused."""
     if any(layer[0] == "conv5" for layer in architecture.layers):
-        return Evaluation(architecture, "rejected", detail="too large")
+        return Evaluation(Request(architecture, seed), "rejected", detail="too large")
     return sum(layer[0].startswith("sep") for layer in architecture.layers) / 3
 
 
 def layers_env(num_envs: int) -> NASVectorEnv:
     """A space with masks, and decisions of different sizes, where children fail."""
     space = LayerCNN((1, 2, 2), 10, depth=3)
-    return NASVectorEnv(num_envs, search_space=space, evaluator=TableEvaluator(convolutions))
+    return NASVectorEnv(num_envs, search_space=space, source=helpers.answers(convolutions))
 
 
 def searched(agent: Any, seed: int, budget: int, **options: Any) -> list[Any]:
@@ -153,7 +154,7 @@ class TestEveryAgent:
         assert [e.architecture for e in first] != [e.architecture for e in other]
 
     def test_plays_a_single_environment_and_through_wrappers(self, agent_class: Any) -> None:
-        env = NASEnv(search_space=Lock((1, 8, 8), 10), evaluator=TableEvaluator(closeness))
+        env = NASEnv(search_space=Lock((1, 8, 8), 10), source=helpers.answers(closeness))
         agent_class(gym.wrappers.RecordEpisodeStatistics(env), seed=0).learn(11)
         assert env.ledger.distinct == 11
 
@@ -272,7 +273,7 @@ class TestLearning:
         """Of 6 searches, those that find the optimum; 80 of 1,024 draws are 8 % each."""
         agent_class = make_agent_class(name)
         runs = [searched(agent_class, seed, budget) for seed in range(6)]
-        return sum(max(e.val_accuracy for e in found) == 1 for found in runs)
+        return sum(max(e.scores["accuracy"] for e in found) == 1 for found in runs)
 
     def test_random_search_finds_the_optimum_as_often_as_chance(self) -> None:
         assert self.hits("random") <= 2
@@ -380,7 +381,7 @@ class TestReinforce:
     def test_failures_earn_the_floor_and_are_learnt_from(self) -> None:
         def look_up(architecture: Architecture, seed: int) -> Any:
             bad = architecture.layers[0][0] != 0
-            return Evaluation(architecture, "rejected" if bad else "ok", 0.0 if bad else 1.0)
+            return Evaluation(Request(architecture, seed), "rejected") if bad else 1.0
 
         env = lock_env(5, look_up)
         agent = REINFORCE(env, seed=0, recipe="model_free", unique=False)
@@ -520,4 +521,5 @@ def test_saving_replaces_a_file_whole_or_not_at_all(tmp_path: Path) -> None:
     save_plain(path, {"value": 1})
     with pytest.raises(Exception, match="pickle"):
         save_plain(path, {"value": lambda: None})
-    assert torch.load(path, weights_only=True) == {"value": 1}
+    with load_plain(path) as state:
+        assert state == {"value": 1}

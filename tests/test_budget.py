@@ -55,7 +55,7 @@ class TestBlock:
             play_for_ever(played)
         assert played.distinct == len(found) == len(set(found)) == budget
         assert played.repeats >= 0
-        assert played.best == max(found, key=lambda one: one.val_accuracy)
+        assert played.best == max(found, key=lambda one: one.scores["accuracy"])
 
     def test_counts_repeats(self) -> None:
         with Budgeted(make(), budget=3) as env:

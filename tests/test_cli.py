@@ -26,6 +26,7 @@ import nas_gym
 from agents import AGENTS
 from agents.cli import main
 from agents.run_directory import RunDirectory
+from agents.storage import load_plain
 from nas_gym import load_child
 
 TINY = ["--epochs", "1", "--train-images", "200", "--workers", "2"]
@@ -85,7 +86,7 @@ def group_members(group: int) -> list[int]:
 def records(run: Path) -> list[tuple[Any, ...]]:
     """What a run asked for and what came of it, without times."""
     return [
-        (e.architecture, e.status, e.val_accuracy, e.val_loss, e.val_top5, e.params, e.macs)
+        (e.architecture, e.status, e.scores.get("accuracy"), e.scores, None, e.params, e.macs)
         for e in RunDirectory.existing(run).evaluations()
     ]
 
@@ -152,10 +153,10 @@ class TestSearch:
             assert not group_members(process.pid), "workers outlived their parent"
         finish(*command)
         assert records(run) == records(finished)
-        weights = [
-            torch.load(path / "agent.pt", weights_only=True)["controller"]
-            for path in (run, finished)
-        ]
+        weights = []
+        for path in (run, finished):
+            with load_plain(path / "agent.pt") as state:
+                weights.append(state["controller"])
         assert weights[0].keys() == weights[1].keys()
         for name, tensor in weights[0].items():
             assert torch.equal(tensor, weights[1][name]), name
@@ -235,8 +236,8 @@ def test_a_folder_of_images_is_searched_and_retrained(tmp_path: Path) -> None:
     finish("search", "--out", run, "--budget", "3", "--epochs", "4", "--workers", "2", *task)
     finish("retrain", run, "--seeds", "1", "--workers", "1")
     (row,) = json.loads((run / "retrained.json").read_text(encoding="utf-8"))["children"]
-    assert row["test_top1_mean"] > 0.9
-    assert row["test_top5_mean"] is None
+    assert row["test"]["accuracy"]["mean"] > 0.9
+    assert "top5" not in row["test"]
 
 
 class TestRetrain:
@@ -245,22 +246,23 @@ class TestRetrain:
         assert value["test_openings"] == 1
         assert [row["rank"] for row in value["children"]] == [1, 2]
         for row in value["children"]:
-            assert len(row["test_top1"]) == 2
-            assert row["test_top1_mean"] == sum(row["test_top1"]) / 2
-            assert row["test_top1_sd"] >= 0
-            assert row["test_top1_mean"] <= row["test_top5_mean"] <= 1
+            top1, top5 = row["test"]["accuracy"], row["test"]["top5"]
+            assert len(top1["values"]) == 2
+            assert top1["mean"] == sum(top1["values"]) / 2
+            assert top1["sd"] >= 0
+            assert top1["mean"] <= top5["mean"] <= 1
         assert value["recipe"]["train_images"] is None
         assert "test" in (retrained / "report.html").read_text(encoding="utf-8").lower()
 
     def test_a_saved_child_is_the_network_that_was_scored(self, retrained: Path) -> None:
         row = json.loads((retrained / "retrained.json").read_text(encoding="utf-8"))["children"][0]
-        test = nas_gym.tasks.load_task("digits").open_test()  # type: ignore[attr-defined]
-        images = test.images.permute(0, 3, 1, 2)
-        for seed, expected in enumerate(row["test_top1"]):
+        task = nas_gym.tasks.load_task("digits")  # type: ignore[attr-defined]
+        (images, labels), *_ = task.open_test(torch.device("cpu")).batches(1_000)
+        for seed, expected in enumerate(row["test"]["accuracy"]["values"]):
             folder = Path(row["folder"]) / f"seed{seed}"
             model = load_child(folder)
             with torch.no_grad():
-                right = (model(images).argmax(1) == test.labels).float().mean()
+                right = (model(images).argmax(1) == labels).float().mean()
             assert float(right) == pytest.approx(expected)
             assert json.loads((folder / "child.json").read_text(encoding="utf-8"))["seed"] == seed
         assert (Path(row["folder"]) / "network.svg").read_text(encoding="utf-8").startswith("<svg")
@@ -278,9 +280,12 @@ class TestRetrain:
         row = json.loads((retrained / "retrained.json").read_text(encoding="utf-8"))["children"][0]
         model = load_child(Path(row["folder"]) / "seed0")
         task = nas_gym.tasks.load_task("digits")  # type: ignore[attr-defined]
-        pixels = task.joined().train.images.double()
-        assert len(pixels) == len(task.train) + len(task.validation)
-        assert float(model.mean) == pytest.approx(float(pixels.mean()))
+        assert task.recipe.train_images is None
+        both = task.data("all", task.recipe, torch.device("cpu"))
+        assert len(both) == len(task.train) + len(task.validation)
+        assert float(model.front.mean) == pytest.approx(float(task.train.images.double().mean()))
+        recipe = json.loads((Path(row["folder"]) / "seed0" / "child.json").read_bytes())["recipe"]
+        assert recipe["train_images"] is None
 
 
 def test_report_is_written_again(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -334,7 +339,7 @@ class TestTable:
         page = (searched / "report.html").read_text(encoding="utf-8")
         assert "nas_gym/NASBench201-v0" in page
         assert (
-            json.loads((searched / "config.json").read_text(encoding="utf-8"))["context"]["table"]
+            json.loads((searched / "config.json").read_text(encoding="utf-8"))["context"]["source"]
             in page
         )
 
@@ -356,7 +361,7 @@ class TestTable:
         out = finish(*command, *options, "dataset=cifar100")
         assert "30 recalled" in out
         assert records(searched) == before
-        with pytest.raises(SystemExit, match=r"table was 'nas_bench_201/cifar100/\w+' and is now"):
+        with pytest.raises(SystemExit, match=r"source was 'nas_bench_201/cifar100/\w+' and is now"):
             main([*command, *options])
 
     def test_retrain_is_refused_by_one_sentence(self, searched: Path) -> None:
@@ -499,7 +504,10 @@ class TestWrongInput:
             (["--seed", "3", "--epochs", "2"], "recipe.epochs was 1 and is now 2"),
             (["--seed", "3", "--agent", "random"], "agent was 'reinforce' and is now 'random'"),
             (["--seed", "3", "--search-space", "plain_cnn"], "search_space.name was 'layer_cnn'"),
-            (["--seed", "3", "--reward", "accuracy_cubed"], "reward was 'accuracy' and is now"),
+            (
+                ["--seed", "3", "--reward", "accuracy_cubed"],
+                "reward was None and is now 'accuracy_cubed'",
+            ),
             (["--seed", "3", "--child-seed", "1"], "train_seed was 0 and is now 1"),
             (["--seed", "3", "--store", "/tmp/other.sqlite"], "store was None and is now"),
             (["--seed", "3", "--agent-options", "units=8"], "agent_options.units was None"),
@@ -585,4 +593,4 @@ def test_the_winner_of_the_main_job_reaches_98_5_percent_on_the_test_set(tmp_pat
     finish("search", "--out", run, "--budget", "60", "--workers", "2")
     finish("retrain", run, "--seeds", "3", "--workers", "2")
     (row,) = json.loads((run / "retrained.json").read_text(encoding="utf-8"))["children"]
-    assert row["test_top1_mean"] >= 0.985
+    assert row["test"]["accuracy"]["mean"] >= 0.985

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ import numpy as np
 import pytest
 from compare_helpers import CHOICES, DIALS, Climber, episode, true_accuracy
 
+import nas_gym
 from agents.cli import main
 from agents.compare import results as compare_results
 from agents.compare.files import Record, read_records
@@ -118,7 +120,7 @@ class TestCompare:
         for record in read_records(finished):
             for row in record.rows:
                 one = row.evaluation
-                met.setdefault((one.architecture, one.seed), set()).add(one.val_accuracy)
+                met.setdefault((one.architecture, one.seed), set()).add(one.scores["accuracy"])
         assert all(len(accuracies) == 1 for accuracies in met.values())
         of_one = {k[1]: v for k, v in met.items() if k[0].layers == ((0,),) * DIALS}
         assert len({min(v) for v in of_one.values()}) > 1, "another seed is other noise"
@@ -351,8 +353,8 @@ class TestTrained:
                 row.evaluation.architecture for row in other.rows
             ]
             for mine, its in zip(one.rows, other.rows, strict=True):
-                assert mine.evaluation.val_accuracy == its.evaluation.val_accuracy
-        sources = [row.evaluation.source for one in records.values() for row in one.rows]
+                assert mine.evaluation.scores == its.evaluation.scores
+        sources = [row.evaluation.origin for one in records.values() for row in one.rows]
         assert sorted(set(sources)) == ["recalled", "trained"]
         assert "epochs of nas_gym/Digits-v0:search_space=plain_cnn was 1 and is now 2" in refused(
             out, "--epochs", "2"
@@ -443,11 +445,9 @@ class TestLoops:
 
 
 def _parts() -> dict[str, Any]:
-    from compare_helpers import Dials, look_up
+    from compare_helpers import Dials, source
 
-    from nas_gym import TableEvaluator
-
-    return {"search_space": Dials((1, 8, 8), 10), "evaluator": TableEvaluator(look_up)}
+    return {"search_space": Dials((1, 8, 8), 10), "source": source("dials")}
 
 
 class TestSealedScores:
@@ -457,21 +457,30 @@ class TestSealedScores:
         out = tmp_path / "copy"
         shutil.copytree(finished, out)
 
-        class Scores:
+        class Sealed:
             metric, optimum, noise = "true accuracy, %", 100.0, 500.0
 
             def score(self, architecture: Architecture) -> float:
                 return 100 * true_accuracy(architecture)
 
-        asked = []
+        asked = set()
 
-        def sealed(env_id: str, **options: Any) -> Scores:
-            asked.append((env_id, options))
-            return Scores()
+        def sealed(seed: int) -> Any:
+            asked.add(seed)
+            return Sealed()
 
-        monkeypatch.setattr(compare_results, "sealed_scores", sealed)
+        def problem_of(env_id: str, **options: Any) -> Any:
+            assert (env_id, options) == (ENV, {})
+            problem, code = nas_gym.problem_of(env_id)
+            return replace(problem, sealed=sealed), code
+
+        config = read_json(out / "comparison.json")
+        for environment in config["environments"].values():
+            environment["sealed"] = True
+        write_json(out / "comparison.json", config)
+        monkeypatch.setattr(compare_results, "problem_of", problem_of)
         found = summarise(out)
-        assert asked == [(ENV, {})]
+        assert asked == set(found.config.seeds)
         for row in table(out / "runs.csv"):
             best = Architecture.from_json(row["architecture"])
             assert float(row["regret_at_100%"]) == pytest.approx(100 * (1 - true_accuracy(best)))
@@ -538,6 +547,9 @@ class TestWrongInput:
         shutil.copytree(finished, out)
         config = read_json(out / "comparison.json")
         config["environments"]["test/Dials-v0"]["id"] = "gone:test/Dials-v0"
+        write_json(out / "comparison.json", config)
+        main(["report", str(out), *TRUST, "gone"])  # the records say enough
+        config["environments"]["test/Dials-v0"]["sealed"] = True  # that nobody else knows
         write_json(out / "comparison.json", config)
         with pytest.raises(SystemExit, match="error: unknown environment 'gone:test/Dials-v0'"):
             main(["report", str(out), *TRUST, "gone"])

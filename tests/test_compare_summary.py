@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
 import gymnasium as gym
@@ -30,17 +30,44 @@ from agents.compare.statistics import Estimate
 from agents.compare.summary import summarise
 from agents.compare.tables import conclusion, notes_of, value
 from agents.compare.trials import Measure, Trial, checkpoints
+from agents.identity import read_goals
 from agents.run_directory import RunError
-from nas_gym import Architecture, Evaluation
+from nas_gym import Architecture, Evaluation, InlineEvaluator, Request
 
 HOSTILE = "</title><script>alert(1)</script>|\"'&\n"
-REGRET = Measure("test accuracy, %", lambda e: 100 * e.val_accuracy, 90.0)
-SCORE = Measure("validation accuracy, %", lambda e: 100 * e.val_accuracy)
+GOALS = {"metrics": [{"name": "accuracy", "unit": "%"}, {"name": "loss", "up": False}]}
+OBJECTIVE, _ = read_goals(GOALS)
+SCORE = Measure(OBJECTIVE, "validation accuracy, %")
 
 
-def child(number: int, accuracy: float, seconds: float = 1.0, **values: Any) -> Evaluation:
-    one = Architecture("s", ((number,),))
-    return Evaluation(one, "ok", accuracy, seconds=seconds, **values)
+class Known(NamedTuple):
+    """Sealed scores by the number of a child, whatever the seed."""
+
+    optimum: float
+    scores: Callable[[int], float]
+
+    def score(self, architecture: Architecture) -> float:
+        return self.scores(architecture.layers[0][0])
+
+
+def regret(optimum: float, scores: Callable[[int], float]) -> Measure:
+    known: Any = Known(optimum, scores)
+    return Measure(OBJECTIVE, "test accuracy, %", lambda seed: known, optimum=optimum)
+
+
+# Children whose sealed score is their number: see `child`.
+REGRET = regret(90.0, lambda number: number % 1000 / 10)
+
+
+def child(
+    number: int, accuracy: float, seconds: float = 1.0, loss: float = 1.0, seed: int = 0
+) -> Evaluation:
+    request = Request(Architecture("s", ((1000 * number + round(1000 * accuracy),),)), seed)
+    return Evaluation(request, "ok", {"accuracy": accuracy, "loss": loss}, seconds=seconds)
+
+
+def failed(one: Evaluation) -> Evaluation:
+    return replace(one, status="diverged", scores={})
 
 
 def record(
@@ -55,7 +82,7 @@ def record(
     repeats: int = 0,
 ) -> Record:
     rows = tuple(
-        Row(child(i, accuracy, seconds, seed=seed), i + 1, 0.001 * i)
+        Row(child(i, accuracy, seconds, seed=seed), i + 1, 0.001 * i, accuracy)
         for i, accuracy in enumerate(accuracies)
     )
     count = len(rows)
@@ -132,15 +159,15 @@ class TestSpecs:
 class TestTrials:
     def test_the_incumbent_is_by_observed_rank_and_judged_by_the_measure(self) -> None:
         sealed = {0: 50.0, 1: 80.0, 2: 70.0, 3: 99.0}
-        measure = Measure("x", lambda e: sealed[e.architecture.layers[0][0]], 100.0)
+        measure = regret(100.0, lambda number: sealed[number // 1000])
         rows = [
-            child(0, 0.5, val_loss=1.0),
-            child(1, 0.7, val_loss=1.0),
-            child(2, 0.7, val_loss=0.9),  # the loss decides
-            replace(child(3, 0.9), status="diverged"),  # a failure is never the best
+            child(0, 0.5, loss=1.0),
+            child(1, 0.7, loss=1.0),
+            child(2, 0.7, loss=0.9),  # the loss decides
+            failed(child(3, 0.9)),  # a failure is never the best
         ]
         run = Run("e", "a", 0, 4, distinct=4)
-        trial = Trial(Record(run, tuple(Row(one, 1, 0.0) for one in rows)), measure)
+        trial = Trial(Record(run, tuple(Row(one, 1, 0.0, 0.0) for one in rows)), measure)
         assert trial.values.tolist() == [50.0, 20.0, 30.0, 30.0]  # what is observed can mislead
         assert trial.after([0, 1, 2, 3, 4, 9]).tolist() == [100.0, 50.0, 20.0, 30.0, 30.0, 30.0]
         assert trial.seconds.tolist() == [1.0, 2.0, 3.0, 4.0]
@@ -358,7 +385,9 @@ class TestFiles:
     def out(self, tmp_path: Path) -> Path:
         """A comparison by hand: names that try to break out, loops, a failed run."""
         environments = {
-            label: Environment("nas_gym/Digits-v0", trained=True, context={"task": label})
+            label: Environment(
+                "nas_gym/Digits-v0", trained=True, context={"task": label}, goals=GOALS
+            )
             for label in ("nas_gym/Digits-v0", f"x{HOSTILE}")
         }
         agents = ("random", f"evil{HOSTILE}")
@@ -376,17 +405,17 @@ class TestFiles:
         records = read_records(out)
         assert len(records) == 25
         e = Evaluation(
-            Architecture("s", (("a", 1, ("b",)),)),
+            Request(Architecture("s", (("a", 1, ("b",)),)), 7),
             "diverged",
-            val_loss=None,
-            params=3,
-            macs=None,
+            cost={"params": 3, "joules": 0.1},
             seconds=0.1 + 0.2,
-            seed=7,
-            source="recalled",
+            epochs=2,
+            origin="recalled",
             detail='a "quoted", long\nreason',
         )
-        one = Record(Run("e", "a", 7, 1, "gave up", versions={"x": "1"}), (Row(e, 4, 0.25),))
+        ok = child(3, 0.1 + 0.2, loss=1e-17, seed=7)
+        rows = (Row(e, 4, 0.25, -1.0), Row(ok, 5, 0.5, 0.1))
+        one = Record(Run("e", "a", 7, 2, "gave up", versions={"x": "1"}), rows)
         write_record(out / "other", one)
         assert read_records(out / "other") == [one]
 
@@ -435,12 +464,14 @@ class TestFiles:
     def test_the_noise_floor_is_pooled_within_architectures(self, tmp_path: Path) -> None:
         from agents.compare.files import write_rows
 
-        assert noise_floor(tmp_path, "e") is None
-        rows = [child(1, 0.5), child(1, 0.52), child(2, 0.9), child(2, 0.94), child(3, 0.1)]
-        rows.append(replace(child(1, 0.0), status="diverged"))
-        write_rows(tmp_path / "noise" / "e.csv", [Row(one, 0, 0.0) for one in rows])
+        assert noise_floor(tmp_path, "e", OBJECTIVE) is None
+        first, second = child(1, 0.5), child(2, 0.9)
+        rows = [first, replace(first, scores={"accuracy": 0.52}), second, child(3, 0.1)]
+        rows.append(replace(second, scores={"accuracy": 0.94}))
+        rows.append(failed(first))
+        write_rows(tmp_path / "noise" / "e.csv", [Row(one, 0, 0.0, 0.0) for one in rows])
         # Variances of two values: (2 ** 2) / 2 and (4 ** 2) / 2.
-        assert noise_floor(tmp_path, "e") == pytest.approx(math.sqrt((2 + 8) / 2))
+        assert noise_floor(tmp_path, "e", OBJECTIVE) == pytest.approx(math.sqrt((2 + 8) / 2))
 
     def test_no_value_is_minus_zero(self) -> None:
         assert value(-0.0001, REGRET) == "0.000"
@@ -497,7 +528,9 @@ class TestRecorder:
             assert environment.shared.get("recipe") == options.get("recipe")
             assert environment.context["data"]
 
-    def test_the_time_of_training_is_not_the_agents(self, tmp_path: Path) -> None:
+    def test_the_time_of_training_is_not_the_agents(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         import compare_helpers
         from compare_helpers import DIALS, episode
 
@@ -508,15 +541,18 @@ class TestRecorder:
 
         env = gym.make(f"{compare_helpers.__name__}:test/Dials-v0")
         account = env.unwrapped.ledger  # type: ignore[attr-defined]
-        inner = account.inner
-        look_up = inner.look_up
-        inner.look_up = lambda architecture, seed: burn(0.2) or look_up(architecture, seed)
+        source = account.evaluator.source
+
+        def slow(request: Request) -> Evaluation:
+            burn(0.2)
+            return source(request)
+
+        monkeypatch.setattr(account, "evaluator", InlineEvaluator(slow))
         recorder = Recorder(env, tmp_path, agent="mine", budget=3)
         episode(env, [0] * DIALS)
         burn(0.05)
         episode(env, [1] * DIALS)
         found = recorder.finish()
-        assert account.inner is inner
         assert found.rows[0].agent_seconds < 0.1 < 0.2 <= found.run.agent_seconds + 0.2
         assert 0.05 <= found.rows[1].agent_seconds < 0.2
         env.close()

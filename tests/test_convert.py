@@ -11,7 +11,7 @@ import helpers
 import numpy as np
 import pytest
 
-from nas_gym import DataError
+from nas_gym import DataError, Request
 from nas_gym.search_spaces.nas_bench_201 import EDGES, OPERATIONS
 from nas_gym.tables import nas_bench_201
 from nas_gym.tables.convert import CELLS, convert, main
@@ -84,14 +84,14 @@ def test_what_the_api_knows_is_in_the_file(tmp_path: Path) -> None:
     assert api.most == 1
     for dataset, name in NAMES.items():
         searched = "cifar10-valid" if dataset == "cifar10" else name
-        table = nas_bench_201.evaluator(dataset, str(path))
-        scores = nas_bench_201.scores(dataset, str(path))
+        table = nas_bench_201.table(dataset, str(path))
+        scores = table.sealed(0)
         space = nas_bench_201.space(dataset)
         for index in range(0, CELLS, 500):
             child = space.decode(api.operations(index))
-            (found,) = table.evaluate([child])
+            found = table.source(Request(child))
             valid = accuracy(index, searched, "12", "valid") / 100
-            assert found.val_accuracy == pytest.approx(valid, rel=1e-6)
+            assert found.scores["accuracy"] == pytest.approx(valid, rel=1e-6)
             assert (found.params, found.macs) == (70_001 + index, 15_647_370)
             share = 0.5 if dataset == "cifar10" else 1.0
             assert found.seconds == pytest.approx(share * (100 + index))
@@ -115,7 +115,7 @@ def test_the_fields_are_the_documented_ones(tmp_path: Path) -> None:
         expected = accuracy(index, "ImageNet16-120", "12", kind)
         assert fields[f"acc12_in16_{kind}"][index] == pytest.approx(expected)
     with pytest.raises(DataError, match="acc12_cifar10_valid"):
-        nas_bench_201.evaluator(path=str(tmp_path / "one.npz"))
+        nas_bench_201.table(path=str(tmp_path / "one.npz"))
 
 
 def test_what_cannot_be_converted_is_one_sentence_and_leaves_nothing(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_the_command_writes_the_file(
     for source in (tmp_path, single):
         out = tmp_path / f"{source.name}.npz"
         main([str(source), str(out), "--datasets", "cifar10"])
-        assert nas_bench_201.evaluator(path=str(out))
+        assert nas_bench_201.table(path=str(out))
         assert f"wrote {out}" in capsys.readouterr().out
     assert opened == [(str(tmp_path), "tss", True, False), (str(single), "tss", False, False)]
 

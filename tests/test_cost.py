@@ -6,11 +6,14 @@ from typing import Any
 import helpers
 import pytest
 import torch
+from support.bag import BagOfWords
+from torch import Tensor, nn
 
 from nas_gym.cost import Cost, measure
+from nas_gym.evaluation import Request
 from nas_gym.search_spaces import LayerCNN, PlainCNN, SearchSpace
+from nas_gym.sources import TrainingSource
 from nas_gym.tasks import Task
-from nas_gym.training import Trainer
 
 # By hand, on 1x8x8 inputs and ten classes; batch norm has two parameters a channel.
 STEM = (1 * 9 * 16 + 32, 64 * 1 * 9 * 16)  # parameters, multiply-adds
@@ -116,7 +119,7 @@ def test_an_astronomic_child_is_rejected_without_being_allocated(
     recipe = helpers.tiny(max_memory_mb=1000, **limit)
     measure(space, space.child("narrow"), recipe)  # what it imports is not counted below
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    evaluation = Trainer(digits, space, recipe).train(space.child("astronomic"))
+    evaluation = TrainingSource(digits, space, recipe)(Request(space.child("astronomic")))
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert evaluation.status == "rejected"
     assert evaluation.params == 200_000**2 + 200_000 + 65 * 200_000 + 200_001 * 10
@@ -128,3 +131,75 @@ def test_measuring_leaves_the_random_state_alone() -> None:
     before = torch.get_rng_state()
     measure(space, space.decode([1] * 24), helpers.tiny(max_memory_mb=100))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+# ---------------------------------------------------------------- what cannot be counted
+
+
+class Uncountable(nn.Module):
+    """Runs on no zeros and on no meta tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(64, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.is_meta or not x.any():
+            raise RuntimeError("finds no values")
+        return self.layer(x.flatten(1))
+
+
+class Lazy(nn.Module):
+    """Has no weights before it sees an input, and reads a value of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.LazyLinear(10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x.flatten(1)) + 0 * x.max().item()
+
+
+class Space(helpers.Probe):
+    """Probe with another network."""
+
+    network: type[nn.Module] = Uncountable
+
+    def build(self, architecture: Any) -> nn.Module:
+        return self.network()
+
+
+class LazySpace(Space):
+    network = Lazy
+
+
+@pytest.mark.parametrize("limit", [{}, {"max_params": 1}, {"max_memory_mb": 0.001}])
+def test_what_cannot_be_counted_is_trained_uncounted(limit: dict[str, Any], digits: Task) -> None:
+    """A limit on what is not known is not exceeded."""
+    space = Space((1, 8, 8), 10)
+    recipe = helpers.tiny(**limit)
+    assert measure(space, space.child("narrow"), recipe) == Cost()
+    evaluation = TrainingSource(digits, space, recipe)(Request(space.child("narrow")))
+    assert evaluation.ok
+    assert evaluation.cost == {}
+    assert (evaluation.params, evaluation.macs) == (None, None)
+
+
+def test_what_reads_its_values_is_counted_on_zeros() -> None:
+    space = LazySpace((1, 8, 8), 10)
+    cost = measure(space, space.child("narrow"), helpers.tiny())
+    assert (cost.params, cost.macs) == (650, 640)
+
+
+def test_only_what_is_known_is_kept() -> None:
+    assert Cost().known == {}
+    assert Cost(3).known == {"params": 3}
+    assert Cost(3, 4, 5.0).known == {"params": 3, "macs": 4}
+
+
+def test_tokens_are_counted_as_tokens() -> None:
+    space = BagOfWords((12,), 3, vocabulary=20)
+    cost = measure(space, space.decode([1]), helpers.tiny(max_memory_mb=100))
+    assert cost.params == 20 * 8 + 8 * 3 + 3
+    assert cost.macs == 8 * 3
+    assert cost.memory_mb is not None

@@ -108,7 +108,7 @@ class TestPlanner:
             actions = proposals.new()
             architecture = proposals.space.decode(actions)
             right = sum(a == b for a, b in zip(actions, OPTIMUM, strict=False)) / 5
-            planner.observe([Outcome(tuple(actions), right, architecture, "ok", right)])
+            planner.observe([Outcome(tuple(actions), right, architecture, "ok")])
         return planner
 
     def test_is_ready_after_the_warm_up(self) -> None:

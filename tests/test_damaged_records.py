@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import sqlite3
-import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -113,9 +112,9 @@ def statement(text: str) -> Callable[[Path], None]:
 LAST = "(SELECT max(number) FROM proposal)"
 DAMAGES = [
     *(empty, forgotten, half, all_but_a_page, a_few_bytes, missing, of_another_run, a_new_one),
-    statement("UPDATE evaluation SET val_accuracy = val_accuracy + 0.25"),
+    statement("UPDATE evaluation SET scores = replace(scores, '0.', '0.1')"),
     statement("UPDATE evaluation SET status = 'crashed' WHERE rowid = 2"),
-    statement("UPDATE evaluation SET val_loss = NULL WHERE rowid = 3"),
+    statement("UPDATE evaluation SET scores = '{}' WHERE rowid = 3"),
     statement("UPDATE evaluation SET architecture = (SELECT architecture FROM evaluation)"),
     statement("UPDATE evaluation SET seconds = seconds * 2"),
     statement("DELETE FROM evaluation WHERE rowid = 6"),
@@ -144,14 +143,14 @@ def test_a_store_that_is_not_the_runs_is_refused_and_nothing_is_written(
 def test_a_flipped_bit_in_an_accuracy_is_told(run: Path) -> None:
     store = run / "store.sqlite"
     with sqlite3.connect(store) as database:
-        (accuracy,) = database.execute("SELECT max(val_accuracy) FROM evaluation").fetchone()
+        (scores,) = database.execute("SELECT max(scores) FROM evaluation").fetchone()
     database.close()
     data = store.read_bytes()
-    stored = struct.pack(">d", accuracy)
+    stored = scores.encode()
     assert data.count(stored) >= 1
-    place = data.index(stored)
+    place = data.index(stored) + stored.index(b"0.") + 2
     flipped = bytearray(data)
-    flipped[place + 1] ^= 1 << 3
+    flipped[place] ^= 1  # another digit
     store.write_bytes(bytes(flipped))
     for extra in run.glob("store.sqlite-*"):
         extra.unlink()

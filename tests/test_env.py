@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,14 +21,26 @@ import numpy as np
 import pytest
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils.env_checker import check_env
+from PIL import Image
 
 import nas_gym
-from nas_gym import Architecture, InlineEvaluator, NASEnv, Task
+from nas_gym import (
+    Architecture,
+    BudgetExhausted,
+    FunctionSource,
+    ImageClassification,
+    InlineEvaluator,
+    Metric,
+    NASEnv,
+    Request,
+    Task,
+    TrainingSource,
+    make_problem,
+    problem_of,
+)
 from nas_gym.evaluation import STATUSES, Evaluation
-from nas_gym.evaluators import BudgetExhausted, TableEvaluator
 from nas_gym.search_spaces import SEARCH_SPACES, LayerCNN, PlainCNN
 from nas_gym.store import Store
-from nas_gym.training import Trainer
 
 SMALL = {"name": "plain_cnn", "depth": 1}
 SIZES = (
@@ -42,10 +56,11 @@ LAST = {
     "status": str,
     "val_accuracy": float,
     "cached": bool,
-    "params": int,
-    "macs": int,
+    "params": float,
+    "macs": float,
     "seconds": float,
 }
+COUNTED = LAST | {"params": int, "macs": int}
 
 
 def make(env_id: str = DIGITS, **kwargs: Any) -> gym.Env[Any, Any]:
@@ -59,6 +74,11 @@ def make_small(**kwargs: Any) -> NASEnv:
     env = make(**({"search_space": SMALL} | kwargs)).unwrapped
     assert isinstance(env, NASEnv)
     return env
+
+
+def make_answered(source: Any, **kwargs: Any) -> NASEnv:
+    """An environment whose children a function answers for."""
+    return make_small(**({"source": source, "evaluator": "inline"} | kwargs))
 
 
 def play(env: gym.Env[Any, Any], actions: list[int], **reset: Any) -> tuple[float, dict[str, Any]]:
@@ -141,7 +161,7 @@ def test_every_id_is_registered() -> None:
     for env_id in (*nas_gym.ENVIRONMENTS, nas_gym.CUSTOM, *nas_gym.BENCHMARKS):
         spec = gym.spec(env_id)
         assert spec.vector_entry_point is not None
-        assert spec.nondeterministic == (env_id not in nas_gym.BENCHMARKS)  # seconds are measured
+        assert spec.nondeterministic  # seconds are measured; with a task, of a table's ids too
 
 
 def test_ids_are_found_through_the_module_name() -> None:
@@ -191,11 +211,14 @@ def test_what_an_episode_shows(env: gym.Env[Any, Any]) -> None:
         assert (terminated, truncated) == (step == steps(env) - 1, False)
         assert terminated or set(info) == {"action_mask"}
     assert observation.sum() == steps(env)
-    assert {key: type(value) for key, value in info.items()} == LAST
+    known = COUNTED if isinstance(info["params"], int) else LAST
+    assert {key: type(value) for key, value in info.items()} == known
     architecture = Architecture.from_json(info["architecture"])
     assert architecture == space.decode(actions)
-    (expected,) = env.unwrapped.ledger.inner.evaluate([architecture])  # type: ignore[attr-defined]
-    assert reward == info["val_accuracy"] == expected.val_accuracy > 0
+    source = env.unwrapped.ledger.evaluator.source  # type: ignore[attr-defined]
+    assert source is env.unwrapped.problem.source  # type: ignore[attr-defined]
+    expected = source(Request(architecture))
+    assert reward == info["val_accuracy"] == expected.scores["accuracy"] > 0
     assert info["status"] == expected.status == "ok"
 
 
@@ -267,7 +290,7 @@ def test_two_environments_play_alike(env_id: str) -> None:
             assert np.array_equal(first[0], second[0])
             assert first[-1].keys() == second[-1].keys()
             for name in first[-1]:
-                assert np.array_equal(first[-1][name], second[-1][name])
+                np.testing.assert_equal(first[-1][name], second[-1][name])
             if done:
                 assert first[1] == second[1]
                 break
@@ -302,26 +325,31 @@ def test_an_episode_travels(travel: Any) -> None:
 # ---------------------------------------------------------------- rewards and evaluators
 
 
-def failing(status: Any) -> TableEvaluator:
-    return TableEvaluator(
-        lambda child, seed: Evaluation(child, status, seed=seed, source="table", detail="why")
+def failing(status: Any) -> FunctionSource:
+    return helpers.answers(
+        lambda child, seed: Evaluation(
+            Request(child, seed), status, cost={"params": 3}, origin="table", detail="why"
+        )
     )
 
 
 @pytest.mark.parametrize("status", [status for status in STATUSES if status != "ok"])
 def test_a_failed_child_earns_the_floor(status: str) -> None:
     for kwargs, floor in (({}, 0.0), ({"failure_reward": -1}, -1.0)):
-        reward, info = play(make_small(evaluator=failing(status), **kwargs), [0, 0, 0])
+        reward, info = play(make_answered(failing(status), **kwargs), [0, 0, 0])
         assert reward == floor
-        assert (info["status"], info["val_accuracy"]) == (status, 0.0)
-        assert {key: type(value) for key, value in info.items()} == LAST
+        assert info["status"] == status
+        assert math.isnan(info["val_accuracy"])
+        assert info["params"] == 3
+        assert math.isnan(info["macs"])
+        assert {key: type(value) for key, value in info.items()} == LAST | {"params": int}
 
 
 def test_a_bug_is_never_paid_for() -> None:
     def bug(child: Architecture, seed: int) -> float:
         raise helpers.Bug("in the table")
 
-    env = make_small(evaluator=TableEvaluator(bug))
+    env = make_answered(bug)
     with pytest.raises(helpers.Bug):
         play(env, [0, 0, 0])
 
@@ -335,7 +363,7 @@ def test_the_reward_is_the_one_asked_for(reward: Any) -> None:
     assert paid == pytest.approx(info["val_accuracy"] ** power)
 
 
-def test_children_are_really_trained(digits: Task) -> None:
+def test_children_are_really_trained(digits: ImageClassification) -> None:
     env = make_small(evaluator="inline", recipe=helpers.TINY | {"epochs": 4, "train_images": 320})
     reward, info = play(env, [2, 1, 0])
     assert info["status"] == "ok"
@@ -344,24 +372,179 @@ def test_children_are_really_trained(digits: Task) -> None:
     assert info["params"] == 32 * 9 + 64 + 32 * 10 + 10
     space = PlainCNN((1, 8, 8), 10, depth=1)
     recipe = digits.recipe.replaced(helpers.TINY | {"epochs": 4, "train_images": 320})
-    assert Trainer(digits, space, recipe).train(space.decode([2, 1, 0])).val_accuracy == reward
+    trained = TrainingSource(digits, space, recipe)(Request(space.decode([2, 1, 0])))
+    assert trained.scores["accuracy"] == reward
+    assert {f"val_{metric.name}" for metric in digits.metrics} <= set(info)
+    for name, value in trained.scores.items():
+        assert info[f"val_{name}"] == value
 
 
 def test_a_live_evaluator_works(digits: Task) -> None:
     space = PlainCNN((1, 8, 8), 10, depth=1)
-    evaluator = InlineEvaluator(Trainer(digits, space, helpers.tiny()))
+    evaluator = InlineEvaluator(TrainingSource(digits, space, helpers.tiny()))
     env = make_small(evaluator=evaluator, search_space=space)
     assert play(env, [0, 0, 0])[1]["status"] == "ok"
-    assert env.ledger.inner is evaluator
+    assert env.ledger.evaluator is evaluator
+    assert env.problem.source is evaluator.source  # it brings its own
+    assert env.problem.training is evaluator.source
+
+
+def test_an_executor_is_a_place_to_train() -> None:
+    with ThreadPoolExecutor(1) as executor:
+        env = make_small(evaluator=executor, recipe=helpers.TINY)
+        there = play(env, [0, 0, 0])
+        env.close()
+    here = play(make_small(evaluator="inline", recipe=helpers.TINY), [0, 0, 0])
+    assert there[0] == here[0]
 
 
 def test_without_a_task_the_parts_must_be_ready() -> None:
     space = LayerCNN((1, 8, 8), 10, depth=1)
-    env = NASEnv(search_space=space, evaluator=helpers.table())
-    assert play(env, [0, 0, 0, 0])[1]["status"] == "ok"
-    for kwargs in ({}, {"search_space": space}, {"evaluator": helpers.table()}):
-        with pytest.raises(ValueError, match="no task is named"):
+    for kwargs in ({"evaluator": helpers.table()}, {"source": helpers.answers()}):
+        env = NASEnv(search_space=space, **kwargs)
+        assert play(env, [0, 0, 0, 0])[1]["status"] == "ok"
+    for kwargs in (
+        {},
+        {"search_space": space},
+        {"source": helpers.answers()},
+        {"search_space": "layer_cnn", "source": helpers.answers()},
+        {"evaluator": helpers.table()},
+        {"recipe": {"epochs": 1}},
+    ):
+        with pytest.raises(ValueError, match="no task is named") as caught:
             NASEnv(**kwargs)
+        assert helpers.is_sentence(caught.value)
+
+
+def test_without_a_task_a_space_in_json_says_its_form() -> None:
+    described = {"name": "layer_cnn", "input_shape": [1, 8, 8], "num_classes": 10, "depth": 1}
+    env = gym.make(nas_gym.CUSTOM, search_space=described, source="helpers:score")
+    reward, info = play(env, [0, 0, 0, 0])
+    assert reward == info["val_score"] > 0
+    assert "val_accuracy" not in info
+    assert env.spec is not None
+    assert play(gym.make(EnvSpec.from_json(env.spec.to_json())), [0, 0, 0, 0])[0] == reward
+
+
+# ---------------------------------------------------------------- sources
+
+
+def test_a_functions_number_is_the_tasks_headline_metric() -> None:
+    for source in (helpers.score, "helpers:score", {"name": "helpers:score"}):
+        reward, info = play(make_answered(source), [0, 0, 0])
+        assert (
+            reward
+            == info["val_accuracy"]
+            == helpers.score(Architecture.from_json(info["architecture"]))
+        )
+
+
+def latency_and_accuracy(architecture: Architecture, seed: int) -> dict[str, float]:
+    """Two metrics of the user's own."""
+    wide = float(architecture.layers[0][0])
+    return {"latency": wide, "accuracy": 1 - 1 / wide}
+
+
+TWO = [{"name": "latency", "up": False, "unit": "ms"}, {"name": "accuracy", "unit": "%"}]
+
+
+def test_a_function_says_what_its_metrics_are() -> None:
+    described = {"name": "test_env:latency_and_accuracy", "metrics": TWO}
+    env = make_answered(described)
+    reward, info = play(env, [1, 0, 0])  # 16 filters
+    assert (info["val_latency"], info["val_accuracy"]) == (16.0, 1 - 1 / 16)
+    assert reward == 1 / 17
+    assert env.problem.objective.metrics == (Metric("latency", up=False, unit="ms"),)
+    play(env, [0, 0, 0])
+    assert env.ledger.best is not None
+    assert env.ledger.best.scores["latency"] == 8.0  # less is better
+    front = make_answered(described, objective=["latency", "accuracy"])
+    assert [metric.name for metric in front.problem.objective.metrics] == ["latency", "accuracy"]
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("helpers:absent", ["helpers", "'absent'"]),
+        ("absent", ["source", "'absent'"]),
+        ("helpers:TINY", ["helpers:TINY"]),
+        ({"name": "helpers:score", "metric": 3}, ["helpers:score", "'metric'", "only metrics"]),
+        ({"name": "helpers:score", "metrics": [{"nam": "a"}]}, ["helpers:score", "name, up"]),
+        ({"name": "helpers:score", "metrics": ["accuracy"]}, ["helpers:score", "name, up"]),
+        ({"name": "helpers:score", "metrics": [{"name": "a b"}]}, ["'a b'", "word"]),
+        ({"name": "helpers:score", "metrics": []}, ["at least one metric"]),
+    ],
+)
+def test_bad_sources_are_one_clear_sentence(source: Any, words: list[str]) -> None:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011  (the words are checked)
+        NASEnv("digits", source=source)
+    assert helpers.is_sentence(caught.value, *words), caught.value
+
+
+def test_a_recipe_is_for_training() -> None:
+    with pytest.raises(ValueError, match="not trained where a source is named") as caught:
+        NASEnv("digits", source="helpers:score", recipe={"epochs": 3})
+    assert helpers.is_sentence(caught.value, "recipe")
+
+
+def test_best_is_what_the_objective_says_and_pay_what_the_reward_says() -> None:
+    env = make_answered(
+        {"name": "test_env:latency_and_accuracy", "metrics": TWO},
+        objective="accuracy",
+        reward="latency",
+    )
+    paid = [play(env, actions)[0] for actions in ([0, 0, 0], [3, 0, 0], [1, 0, 0])]
+    assert paid == [1 / 9, 1 / 65, 1 / 17]
+    assert env.ledger.best is not None
+    assert env.ledger.best.scores["latency"] == 64.0
+
+
+# ---------------------------------------------------------------- the problem
+
+
+def test_a_problem_is_what_an_environment_plays() -> None:
+    problem = make_problem("digits", SMALL, reward="accuracy_cubed", recipe=helpers.TINY)
+    env = NASEnv(problem=problem)
+    assert env.problem is problem
+    assert env.search_space is problem.space
+    reward, info = play(env, [0, 0, 0])
+    assert reward == info["val_accuracy"] ** 3
+    assert (
+        play(make_small(evaluator="inline", recipe=helpers.TINY), [0, 0, 0])[1]["val_accuracy"]
+        == info["val_accuracy"]
+    )
+
+
+def test_the_problem_of_an_id_is_that_of_its_environment(env_id: str) -> None:
+    options: dict[str, Any] = {"data_dir": str(conftest.DATA), "evaluator": "inline"}
+    problem, code = problem_of(env_id, **options, train_seed=3, seed_policy="resample")
+    env = make(env_id, **options)
+    assert problem.context == env.unwrapped.problem.context  # type: ignore[attr-defined]
+    assert problem.spec == env.unwrapped.problem.spec  # type: ignore[attr-defined]
+    assert code == {}
+    assert (problem.training is None) == (env_id in nas_gym.BENCHMARKS)
+    assert json.loads(json.dumps(problem.context, allow_nan=False)) == problem.context
+    assert json.loads(json.dumps(dict(problem.spec))) == problem.spec
+    env.close()
+
+
+def test_what_a_result_depends_on_holds_ones_own_code() -> None:
+    parts = {
+        "task": "helpers:own_task",
+        "reward": "helpers:accuracy_squared",
+        "objective": "test_env:own_objective",
+    }
+    whole = make_problem(**parts)
+    assert set(whole.context["code"]) == set(parts)
+    assert "code" not in make_problem("digits", reward="accuracy_cubed").context
+    for name in ("reward", "objective"):
+        left = make_problem(**{**parts, name: "accuracy"})
+        assert set(left.context["code"]) == set(parts) - {name}
+
+
+def own_objective(evaluation: Evaluation) -> float:
+    """A user's own objective."""
+    return evaluation.scores["macro_f1"]
 
 
 def test_repeats_are_told(digits: Task) -> None:
@@ -369,7 +552,7 @@ def test_repeats_are_told(digits: Task) -> None:
     env = make_small(evaluator=recorder)
     cached = [play(env, actions)[1]["cached"] for actions in ([0, 0, 0], [1, 0, 0], [0, 0, 1])]
     assert cached == [False, False, True]  # of a 1x1 kernel the padding does not matter
-    assert len(recorder.batches) == 2
+    assert len(recorder.asked) == 2
     assert env.ledger.repeats == 1
 
 
@@ -432,7 +615,7 @@ def test_a_fixed_seed_is_the_same_for_every_child() -> None:
     env = make_small(evaluator=recorder, train_seed=7)
     play(env, [0, 0, 0], seed=1)
     play(env, [1, 0, 0], seed=2)
-    assert [seed for batch in recorder.batches for _, seed in batch] == [7, 7]
+    assert [request.seed for request in recorder.asked] == [7, 7]
 
 
 def test_resampled_seeds_differ_and_are_reproducible() -> None:
@@ -442,7 +625,7 @@ def test_resampled_seeds_differ_and_are_reproducible() -> None:
         env = make_small(evaluator=recorder, seed_policy="resample")
         play(env, [0, 0, 0], seed=seed)
         play(env, [0, 0, 0])
-        drawn.append([seed for batch in recorder.batches for _, seed in batch])
+        drawn.append([request.seed for request in recorder.asked])
     assert drawn[0] == drawn[1] != drawn[2]
     assert len(set(drawn[0] + drawn[2])) == 4
 
@@ -499,7 +682,13 @@ def test_rendering_without_a_mode_is_a_warning() -> None:
     ("kwargs", "words"),
     [
         ({"search_space": "layer_cnm"}, ["search space", "did you mean 'layer_cnn'"]),
-        ({"reward": "acuracy"}, ["reward", "did you mean 'accuracy'"]),
+        ({"reward": "acuracy"}, ["unknown reward", "did you mean 'accuracy'"]),
+        ({"objective": "acuracy"}, ["unknown objective", "did you mean 'accuracy'"]),
+        ({"objective": "acuracy", "reward": "loss"}, ["unknown objective", "'acuracy'"]),
+        ({"objective": "loss", "reward": "acuracy"}, ["unknown reward", "'acuracy'"]),
+        ({"objective": []}, ["objective", "at least one"]),
+        ({"objective": 3}, ["unknown objective", "3"]),
+        ({"reward": 3}, ["unknown reward", "3"]),
         ({"evaluator": "poool"}, ["evaluator", "did you mean 'pool'"]),
         ({"recipe": {"epoch": 1}}, ["recipe field", "did you mean 'epochs'"]),
         ({"recipe": {"epochs": 0}}, ["epochs", "0"]),
@@ -517,9 +706,28 @@ def test_bad_arguments_are_one_clear_sentence(kwargs: dict[str, Any], words: lis
     assert helpers.is_sentence(caught.value, *words), caught.value
 
 
-def test_unknown_arguments_are_refused() -> None:
-    with pytest.raises(TypeError, match="epochs"):
+def test_unknown_arguments_are_options_of_the_task_and_refused() -> None:
+    with pytest.raises(ValueError, match="unexpected keyword argument 'epochs'") as caught:
         make(epochs=3)
+    assert helpers.is_sentence(caught.value, "'digits'", "its options are: none")
+
+
+def test_options_of_a_task_are_arguments(tmp_path: Path) -> None:
+    for name in ("ash", "oak"):
+        (tmp_path / name).mkdir()
+        for index in range(4):
+            Image.new("L", (5, 5), index).save(tmp_path / name / f"{index}.png")
+    env = gym.make(nas_gym.CUSTOM, task=f"folder:{tmp_path}", size=4, channels=1)
+    assert env.unwrapped.search_space.input_shape == (1, 4, 4)  # type: ignore[attr-defined]
+    assert env.spec is not None
+    again = gym.make(EnvSpec.from_json(env.spec.to_json()))
+    assert again.unwrapped.search_space.input_shape == (1, 4, 4)  # type: ignore[attr-defined]
+
+
+def test_a_ready_task_takes_no_options(digits: Task) -> None:
+    with pytest.raises(ValueError, match="takes no options") as caught:
+        NASEnv(digits, size=3)
+    assert helpers.is_sentence(caught.value, "size")
 
 
 # ---------------------------------------------------------------- an agent that knows nothing of us
@@ -536,7 +744,7 @@ def test_ppo_of_stable_baselines_runs_as_it_is() -> None:
     assert ledger.proposals == 32 // 4
     assert agent.ep_info_buffer is not None
     assert [episode["l"] for episode in agent.ep_info_buffer] == [4] * 8
-    rewards = {round(helpers.score(child), 6) for batch in recorder.batches for child, _ in batch}
+    rewards = {round(helpers.score(request.architecture), 6) for request in recorder.asked}
     assert {round(episode["r"], 6) for episode in agent.ep_info_buffer} == rewards
 
 
@@ -547,15 +755,16 @@ def test_infos_are_plain() -> None:
 
 
 def test_the_seal_holds_in_every_environment(env_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def forbidden(task: Task) -> None:
+    def forbidden(*_: Any) -> None:
         raise AssertionError("the test set was opened")
 
-    monkeypatch.setattr(Task, "open_test", forbidden)
+    monkeypatch.setattr(ImageClassification, "open_test", forbidden)
     env = make(env_id)
     assert play(env, [0] * steps(env))[1]["status"] == "ok"
 
 
-def test_a_task_object_is_accepted(digits: Task) -> None:
+def test_a_task_object_is_accepted(digits: ImageClassification) -> None:
     other = replace(digits, name="mine")
     env = make_small(task=other, evaluator="inline", recipe=helpers.TINY)
-    assert env.unwrapped.trainer.task is other
+    assert env.problem.training is not None
+    assert env.problem.training.task is other

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import helpers
 import numpy as np
 import pytest
 import torch
-from helpers import table
 from test_agents import SmallLock, lock_env
 
 from agents import REINFORCE, ReinforceCategorical, Surrogate
@@ -149,7 +149,7 @@ def test_the_lowest_rewards_of_a_surrogate_are_kept_beside_many_equal_ones() -> 
 
 
 def test_the_softmaxes_are_those_in_use_after_a_new_beginning() -> None:
-    env = lock_env(5, table().look_up, SmallLock)
+    env = lock_env(5, helpers.score, SmallLock)
     agent = ReinforceCategorical(env, seed=0, patience=5)
     first = agent.policy
     agent.learn(60)

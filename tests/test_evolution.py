@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import helpers
 import numpy as np
 import pytest
 from test_agents import Lock, closeness, layers_env, lock_env, searched
@@ -11,7 +12,7 @@ from test_agents import Lock, closeness, layers_env, lock_env, searched
 from agents import Evolution
 from agents.episodes import Outcome, ledger
 from agents.evolution import RECIPES
-from nas_gym import NASEnv, TableEvaluator
+from nas_gym import NASEnv
 
 
 def played_by(agent: Evolution, budget: int) -> list[tuple[int, ...]]:
@@ -91,7 +92,7 @@ def test_a_batch_larger_than_the_population_is_played() -> None:
 
 
 def test_the_environment_changes_nothing_but_how_many_are_played_together() -> None:
-    single = NASEnv(search_space=Lock((1, 8, 8), 10), evaluator=TableEvaluator(closeness))
+    single = NASEnv(search_space=Lock((1, 8, 8), 10), source=helpers.answers(closeness))
     found: list[Any] = []
     ledger(single).watchers.append(lambda _, evaluation: found.append(evaluation))
     Evolution(single, seed=0, batch_size=4).learn(30)

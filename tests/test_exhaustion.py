@@ -18,7 +18,9 @@ from agents.cli import main
 from agents.compare.files import read_records
 from agents.proposals import Proposals
 from agents.search import make_agent_class
-from nas_gym import BudgetExhausted, Ledger, NASEnv, NASVectorEnv
+from nas_gym import BudgetExhausted, Ledger, NASEnv, NASVectorEnv, Request
+from nas_gym.evaluation import ACCURACY
+from nas_gym.objectives import make_objective
 
 NETWORKS = dict.fromkeys(SPACES, 20) | {"one network": 1, "one choice": 1, "redundant": 4}
 SLOW = ("recurrent_ppo", "dqn", "ppo", "maskable_ppo")  # to find 20 networks by their own means
@@ -128,15 +130,15 @@ class TestLedger:
 
     def test_another_seed_is_another_child(self) -> None:
         space = Few(choices=2, networks=2)
-        ledger = Ledger(table(), space=space)
+        ledger = Ledger(table(), make_objective("accuracy", [ACCURACY]), space=space)
         ledger.budget = 50
-        both = [space.decode([0]), space.decode([1])]
-        ledger.evaluate(both, [0, 0])
-        ledger.evaluate(both[:1], [1])
-        ledger.evaluate(both[:1], [1])  # the second one of this seed is left
+        first, second = ([Request(space.decode([i]), seed) for i in range(2)] for seed in range(2))
+        ledger.evaluate(first)
+        ledger.evaluate(second[:1])
+        ledger.evaluate(second[:1])  # the second one of this seed is left
         with pytest.raises(BudgetExhausted, match="all 2 networks"):
-            ledger.evaluate(both[:1], [0])
-        ledger.evaluate(both, [1, 1])
+            ledger.evaluate(first[:1])
+        ledger.evaluate(second)
         assert ledger.ended is None
 
     def test_what_is_left_is_not_forgotten(self) -> None:

@@ -7,11 +7,14 @@ from typing import Any
 
 import helpers
 import pytest
+import torch
 from PIL import Image
 
 from agents.cli import main
 from nas_gym import DataError, from_folder
 from nas_gym.tasks import load_task
+
+CPU = torch.device("cpu")
 
 
 def build(root: Path, *folders: str) -> Path:
@@ -71,7 +74,7 @@ def test_a_relative_folder_is_found_from_everywhere(
     task = load_task({"name": "folder:leaves", "size": 4})
     other = build(tmp_path / "elsewhere" / "leaves", "a", "b", "c")
     monkeypatch.chdir(other.parent)
-    assert len(task.open_test()) == 10
+    assert len(task.open_test(CPU)) == 10
     assert load_task({"name": "folder:leaves", "size": 4}).num_classes == 3
 
 

@@ -13,7 +13,9 @@ import pytest
 import torch
 from PIL import Image
 
-from nas_gym import DataError, Task, from_folder
+from nas_gym import DataError, ImageClassification, Task, from_folder
+
+CPU = torch.device("cpu")
 
 
 def paint(folder: Path, count: int, grey: int = 0) -> None:
@@ -30,7 +32,7 @@ def build(root: Path, layout: dict[str, int]) -> Path:
     return root
 
 
-def sizes(task: Task) -> tuple[int, int, int]:
+def sizes(task: ImageClassification) -> tuple[int, int, int]:
     return task.num_classes, len(task.train), len(task.validation)
 
 
@@ -66,8 +68,8 @@ def test_splits_of_any_usual_name_are_taken_as_given(
     assert sizes(task) == (2, 10, 6)
     assert set(task.train.images.unique().tolist()) == {0, 10}
     assert set(task.validation.images.unique().tolist()) == {20, 30}
-    assert len(task.open_test()) == 4
-    assert set(task.open_test().images.unique().tolist()) == {40, 50}
+    assert len(task.open_test(CPU)) == 4
+    assert set(task.open_test(CPU).images.unique().tolist()) == {40, 50}
 
 
 @pytest.mark.parametrize(
@@ -118,7 +120,7 @@ def test_the_pictures_of_the_test_set_are_opened_by_its_reading_only(leaves: Pat
     broken.write_bytes(b"")
     task = from_folder(leaves, size=4)
     with pytest.raises(DataError) as caught:
-        task.open_test()
+        task.open_test(CPU)
     assert helpers.is_sentence(caught.value, broken)
 
 
@@ -145,7 +147,7 @@ def test_hidden_entries_and_notes_are_left_out(leaves: Path) -> None:
     clutter(leaves)
     task = from_folder(leaves, size=4)
     assert task.fingerprint == before.fingerprint
-    assert len(task.open_test()) == 10
+    assert len(task.open_test(CPU)) == 10
 
 
 def test_a_picture_is_one_whatever_its_name(tmp_path: Path) -> None:
@@ -204,7 +206,7 @@ def test_what_is_no_picture_is_named_at_once(
     monkeypatch.chdir(leaves)
     make(leaves / part / "oak" / "odd.png")
     with pytest.raises(DataError) as caught:
-        from_folder(leaves, size=4).open_test()
+        from_folder(leaves, size=4).open_test(CPU)
     assert helpers.is_sentence(caught.value, leaves / part / "oak" / "odd")
 
 
@@ -247,7 +249,7 @@ def test_the_callers_torch_settings_do_not_matter(leaves: Path) -> None:
         task = from_folder(leaves, size=4)
         assert task.statistics == before.statistics
         assert task.fingerprint == before.fingerprint
-        assert len(task.open_test()) == 10
+        assert len(task.open_test(CPU)) == 10
         images, labels = np.zeros((9, 1, 8, 8)), np.arange(9) % 3
         assert len(Task.from_tensors("t", images, labels).validation) == 3
         assert len(Task.from_tensors("t", images.tolist(), labels.tolist()).validation) == 3

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from nas_gym.recipe import Recipe
 from nas_gym.search_spaces import LayerCNN
 from nas_gym.tasks import Task
-from nas_gym.training import train_network
+from nas_gym.training import Job, train_network
 
 FILE = "golden_training.json"
 MEANING = (
@@ -71,11 +71,11 @@ def norm(tensors: list[Tensor]) -> float:
 def trained(task: Task, recipe: dict[str, Any]) -> dict[str, float]:
     """What is compared: the loss, and the sizes of the weights and of batch norm's statistics."""
     model, scores = train_network(
-        SPACE, SPACE.decode(ACTIONS), task, Recipe().replaced(recipe), "cpu", 0
+        Job(task, SPACE, SPACE.decode(ACTIONS), Recipe().replaced(recipe), "cpu")
     )
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     return {
-        "loss": scores.loss,
+        "loss": scores["loss"],
         "weights": norm([weight for weight in model.parameters() if weight.ndim > 1]),
         "others": norm([weight for weight in model.parameters() if weight.ndim <= 1]),
         "means": norm([layer.running_mean for layer in norms if layer.running_mean is not None]),

@@ -25,7 +25,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
-from nas_gym import Architecture, Evaluation, NASEnv, Task, Trainer
+from nas_gym import Architecture, Evaluation, NASEnv, Request, Task, TrainingSource
 from nas_gym.search_spaces import LayerCNN
 from nas_gym.tasks import load_task
 
@@ -124,7 +124,7 @@ def test_a_child_in_float32_is_one_whatever_the_precision_of_the_caller() -> Non
 @pytest.mark.filterwarnings("ignore:Anomaly Detection")  # of the test's own setting
 def test_a_child_is_the_same_whatever_the_caller_has_set(state: str, plain: Evaluation) -> None:
     assert play(STATES[state]) == plain
-    assert plain.val_accuracy > 0.5
+    assert plain.scores["accuracy"] > 0.5
 
 
 def test_a_caller_who_sets_the_precisions_one_by_one_gets_them_back(plain: Evaluation) -> None:
@@ -155,7 +155,7 @@ def test_what_a_network_sets_is_undone() -> None:
     state = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
     threads = torch.get_num_threads()
     with torch.no_grad():
-        assert Trainer(DIGITS, space, helpers.tiny()).train(space.child("narrow")).ok
+        assert TrainingSource(DIGITS, space, helpers.tiny())(Request(space.child("narrow"))).ok
         assert not torch.is_grad_enabled()
     assert torch.get_num_threads() == threads
     assert not torch.are_deterministic_algorithms_enabled()
@@ -181,24 +181,24 @@ class NumpyWeights(helpers.Probe):
 
 def test_weights_drawn_from_numpy_and_python_belong_to_the_childs_seed() -> None:
     space = NumpyWeights((1, 8, 8), 10)
-    trainer = Trainer(DIGITS, space, helpers.tiny())
+    source = TrainingSource(DIGITS, space, helpers.tiny())
     child = space.child("narrow")
-    losses = [trainer.train(child, seed).val_loss for seed in (0, 0, 1)]
+    losses = [source(Request(child, seed)).scores["loss"] for seed in (0, 0, 1)]
     assert losses[0] == losses[1]
     assert losses[0] != losses[2]
 
 
 def test_environments_in_several_threads_train_the_children_of_one() -> None:
     space = LayerCNN((1, 8, 8), 10, depth=2)
-    trainer = Trainer(DIGITS, space, helpers.tiny())
+    source = TrainingSource(DIGITS, space, helpers.tiny())
     draws = np.random.default_rng(0).integers(space.num_actions, size=(12, 8))
     children = [space.decode(row) for row in draws]
-    expected = [trainer.train(child).val_loss for child in children]
+    expected = [source(Request(child)).scores["loss"] for child in children]
     found: dict[int, list[float | None]] = {}
 
     def work(number: int) -> None:
-        own = Trainer(DIGITS, space, helpers.tiny())
-        found[number] = [own.train(child).val_loss for child in children]
+        own = TrainingSource(DIGITS, space, helpers.tiny())
+        found[number] = [own(Request(child)).scores["loss"] for child in children]
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(3)]
     for thread in threads:
@@ -233,7 +233,7 @@ def test_ctrl_c_ends_an_inline_training_and_leaves_everything_as_it_was() -> Non
     timer = threading.Timer(1.0, signal.pthread_kill, [threading.get_ident(), signal.SIGINT])
     timer.start()
     with pytest.raises(KeyboardInterrupt):
-        Trainer(DIGITS, space, helpers.tiny(threads=3)).train(space.child("narrow"))
+        TrainingSource(DIGITS, space, helpers.tiny(threads=3))(Request(space.child("narrow")))
     timer.join()
     steps = Slow.steps
     assert steps > 0
@@ -241,7 +241,7 @@ def test_ctrl_c_ends_an_inline_training_and_leaves_everything_as_it_was() -> Non
     assert Slow.steps == steps, "the training goes on behind its caller's back"
     assert torch.get_num_threads() == before
     probe = helpers.Probe((1, 8, 8), 10)
-    assert Trainer(DIGITS, probe, helpers.tiny()).train(probe.child("narrow")).ok
+    assert TrainingSource(DIGITS, probe, helpers.tiny())(Request(probe.child("narrow"))).ok
 
 
 FORKED = """

@@ -39,12 +39,12 @@ def test_first_improvement_moves_at_once() -> None:
     found = sequences({}, 16)
     here = found[0]
     for evaluation in found[1:]:
-        if here.val_accuracy == 1:
+        if here.scores["accuracy"] == 1:
             break
         assert distance(here.architecture, evaluation.architecture) == 1
-        if evaluation.val_accuracy > here.val_accuracy:
+        if evaluation.scores["accuracy"] > here.scores["accuracy"]:
             here = evaluation
-    assert here.val_accuracy > found[0].val_accuracy
+    assert here.scores["accuracy"] > found[0].scores["accuracy"]
 
 
 def test_best_improvement_looks_at_all_neighbours_before_it_moves() -> None:
@@ -53,14 +53,14 @@ def test_best_improvement_looks_at_all_neighbours_before_it_moves() -> None:
     around = found[1 : 1 + all_neighbours]
     assert all(distance(start.architecture, e.architecture) == 1 for e in around)
     assert len({e.architecture for e in around}) == all_neighbours
-    best = max(around, key=lambda e: e.val_accuracy)
+    best = max(around, key=lambda e: e.scores["accuracy"])
     assert distance(best.architecture, found[1 + all_neighbours].architecture) == 1
     assert distance(start.architecture, found[1 + all_neighbours].architecture) == 2
 
 
 def test_a_peak_is_left_for_a_new_start() -> None:
     found = sequences({}, 120)
-    top = next(index for index, e in enumerate(found) if e.val_accuracy == 1)
+    top = next(index for index, e in enumerate(found) if e.scores["accuracy"] == 1)
     far = [e for e in found[top:] if distance(found[top].architecture, e.architecture) > 2]
     assert far  # all 15 neighbours of the peak are worse
     assert len(found) == 120
@@ -69,9 +69,9 @@ def test_a_peak_is_left_for_a_new_start() -> None:
 def test_a_batch_is_of_neighbours_and_moves_to_its_best() -> None:
     found = sequences({"batch_size": 5}, 15)
     starts, first = found[:5], found[5:10]
-    here = max(starts, key=lambda e: e.val_accuracy)
+    here = max(starts, key=lambda e: e.scores["accuracy"])
     assert all(distance(here.architecture, e.architecture) == 1 for e in first)
-    best = max([here, *first], key=lambda e: e.val_accuracy)
+    best = max([here, *first], key=lambda e: e.scores["accuracy"])
     assert all(distance(best.architecture, e.architecture) == 1 for e in found[10:15])
 
 
@@ -80,7 +80,8 @@ def test_known_neighbours_are_compared_from_memory(tmp_path: Path) -> None:
     near = SPACE.decode([*OPTIMUM[:4], (OPTIMUM[4] + 1) % CHOICES])
     agent = LocalSearch(lock_env(1), seed=0)
     agent.save(str(tmp_path / "agent.pt"))
-    state = load_plain(tmp_path / "agent.pt")
+    with load_plain(tmp_path / "agent.pt") as state:
+        pass
     state |= {
         "here": ([*OPTIMUM[:4], (OPTIMUM[4] + 1) % CHOICES], closeness(near)),
         "moves": [(step, action) for step in range(STEPS) for action in range(CHOICES)],

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from nas_gym import DataError, Recipe, Task
+from nas_gym import DataError, ImageClassification, Recipe, Task
 
+CPU = torch.device("cpu")
 IMAGES = torch.arange(60 * 8 * 8, dtype=torch.uint8).reshape(60, 1, 8, 8)
 LABELS = torch.arange(60) % 3
 
 
-def make(images: Any = IMAGES, labels: Any = LABELS, **options: Any) -> Task:
+def make(images: Any = IMAGES, labels: Any = LABELS, **options: Any) -> ImageClassification:
     return Task.from_tensors("mine", images, labels, **options)
 
 
@@ -201,7 +202,7 @@ def test_later_changes_of_the_callers_arrays_do_not_matter(dtype: type, channels
     parts = {"validation_images": images, "validation_labels": labels}
     task = make(images, labels, test_images=images, test_labels=labels, **parts)
     images[:], labels[:] = 7, 1
-    for split in (task.train, task.validation, task.open_test()):
+    for split in (task.train, task.validation, task.open_test(CPU)):
         assert split.images.max() == 0
         assert split.labels.tolist().count(1) == 20
 

@@ -8,6 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+import nas_gym.tasks
 
 FILES = {
     "my_space.py": """
@@ -47,7 +50,7 @@ def hidden(size, units):
 """,
     "my_layers/activation.py": "from torch import nn\n\n\ndef make():\n    return nn.ReLU()\n",
     "my_last.py": "from torch import nn\n\n\ndef last(*sizes):\n    return nn.Linear(*sizes)\n",
-    "my_reward.py": "def reward(evaluation):\n    return evaluation.val_accuracy\n",
+    "my_reward.py": "def reward(evaluation):\n    return evaluation.scores['accuracy']\n",
     "my_agent.py": """
 class First:
     def __init__(self, env, seed=0):
@@ -128,7 +131,7 @@ CHANGES = {
         "nn.Linear(*sizes)",
         "nn.Linear(*sizes, bias=False)",
     ),
-    "reward": ("my_reward.py", "val_accuracy", "val_accuracy / 2"),
+    "reward": ("my_reward.py", "['accuracy']", "['accuracy'] / 2"),
     "agent": ("my_agent.py", "range(6)", "range(5)"),
     "task": ("my_task.py", "251", "241"),
 }
@@ -194,24 +197,41 @@ def test_a_comparison_does_not_mix_two_codes_of_an_agent(here: Path) -> None:
     assert "the code of its search space has changed" in done.stderr
 
 
-def test_an_evaluator_that_answers_otherwise_is_told(tmp_path: Path) -> None:
+def test_a_source_that_answers_otherwise_is_told(tmp_path: Path) -> None:
     table = """
-from nas_gym import TableEvaluator
-
-
-def make(trainer):
-    return TableEvaluator(lambda architecture, seed: len(architecture.layers) / 10)
+def answer(architecture, seed):
+    return len(architecture.layers) / 10
 """
     write(tmp_path, FILES | {"my_table.py": table})
-    search = ["search", "--env-options", "evaluator=my_table:make", "--agent", "random"]
-    assert run(tmp_path, *search, "--out", "r", "--budget", "2").returncode == 0
+    search = ["search", "--env-options", "source=my_table:answer", "--agent", "random"]
+    first = run(tmp_path, *search, "--out", "r", "--budget", "2")
+    assert first.returncode == 0, first.stderr
     write(tmp_path, {"my_table.py": table.replace("/ 10", "/ 9")})
     done = run(tmp_path, *search, "--out", "r", "--budget", "3")
     assert done.returncode == 1
-    assert "the code of its look up has changed" in done.stderr
+    assert "the code of its source has changed" in done.stderr
     again = run(tmp_path, *search, "--out", "s", "--budget", "2", "--store", "r/store.sqlite")
     assert again.returncode == 0, again.stderr
     assert "recalled" not in again.stdout
+
+
+def test_where_children_run_is_no_part_of_what_they_become(tmp_path: Path) -> None:
+    evaluator = """
+from nas_gym import InlineEvaluator
+
+
+class Mine(InlineEvaluator):
+    pass
+"""
+    write(tmp_path, FILES | {"my_place.py": evaluator})
+    search = ["search", "--env-options", "evaluator=my_place:Mine", "--agent", "random"]
+    search += ["--task", "my_task:noise", "--search-space", "my_space:Dense"]
+    first = run(tmp_path, *search, "--out", "r", "--budget", "2")
+    assert first.returncode == 0, first.stderr
+    write(tmp_path, {"my_place.py": evaluator + "\n\nOTHER = 3\n"})
+    done = run(tmp_path, *search, "--out", "s", "--budget", "2", "--store", "r/store.sqlite")
+    assert done.returncode == 0, done.stderr
+    assert "2 recalled" in done.stdout
 
 
 # ---------------------------------------------------------------- nobody's word but the user's
@@ -226,7 +246,9 @@ def test_a_run_directory_runs_nothing_that_it_names(here: Path) -> None:
         assert done.returncode == 1
         assert "--trust my_" in done.stderr
         assert done.stderr.count("\n") == 1
-    assert run(here, "report", "r").returncode == 0
+    done = run(here, "report", "r")  # what is best is what the reward says
+    assert done.returncode == 1
+    assert "--trust my_reward" in done.stderr
     assert not list(here.glob("ran-*"))
 
 
@@ -251,7 +273,7 @@ def test_a_comparison_runs_nothing_that_it_names(here: Path) -> None:
 def test_a_file_beside_a_run_is_not_taken_for_a_library(here: Path) -> None:
     libraries = ("rich", "PIL", "matplotlib", "tensorboard", "cloudpickle")
     write(here, {f"{name}.py": f"open('ran-{name}', 'w').close()\n" for name in libraries})
-    assert run(here, "report", "r").returncode == 0
+    assert run(here, "report", "r", "--trust", "my_reward").returncode == 0
     assert not list(here.glob("ran-*"))
 
 
@@ -259,7 +281,7 @@ def test_a_file_beside_a_run_is_not_taken_for_a_library(here: Path) -> None:
     ("where", "line", "code"),
     [
         ("my_agent.py", "for number in range(6):", "0"),
-        ("my_reward.py", "return evaluation.val_accuracy", "'bye'"),
+        ("my_reward.py", "return evaluation.scores['accuracy']", "'bye'"),
         ("my_task.py", "labels = torch.arange(120) % 2", "None"),
     ],
 )
@@ -275,3 +297,22 @@ def test_code_of_ones_own_that_leaves_is_a_bug_of_that_code(
     assert "Traceback" in done.stderr
     assert "RuntimeError: code of" in done.stderr
     assert where in done.stderr
+
+
+def test_what_a_partial_or_an_object_holds_of_libraries_is_not_the_users() -> None:
+    """A task's sealed test set is a partial over tensors: torch is nobody's own code."""
+    import functools
+
+    from nas_gym.own_code import code_of
+
+    class Holder:
+        def __init__(self) -> None:
+            self.kind = torch.nn.Linear
+            self.make = functools.partial(torch.nn.Linear, torch.zeros(1))
+
+    own = code_of(Holder)
+    assert own is not None
+    assert code_of(Holder()) == own
+    assert (
+        code_of(functools.partial(nas_gym.tasks.load_task, torch.zeros(2), torch.nn.ReLU)) is None
+    )

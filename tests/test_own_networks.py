@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from nas_gym import Architecture, Decision, Recipe, SearchSpace, Trainer
+from nas_gym import Architecture, Decision, Recipe, Request, SearchSpace, TrainingSource
 from nas_gym.batch_norm import recompute_batch_norm
 from nas_gym.cost import measure
 from nas_gym.tasks import load_task
@@ -139,17 +139,17 @@ def test_it_trains(network: str) -> None:
 
 def test_a_network_by_other_words_becomes_the_same_network() -> None:
     spaces = [Own((1, 8, 8), 10, name) for name in ("ReadsAValue", "CountsValues", "Checkpoints")]
-    plain = Trainer(load_task("digits"), Own((1, 8, 8), 10), helpers.tiny())
-    expected = plain.train(plain.space.decode([0])).val_loss
+    plain = TrainingSource(load_task("digits"), Own((1, 8, 8), 10), helpers.tiny())
+    expected = plain(Request(plain.space.decode([0]))).scores["loss"]
     for space in spaces:
-        trainer = Trainer(load_task("digits"), space, helpers.tiny())
-        assert trainer.train(space.decode([0])).val_loss == expected
+        source = TrainingSource(load_task("digits"), space, helpers.tiny())
+        assert source(Request(space.decode([0]))).scores["loss"] == expected
 
 
 def test_lazy_weights_that_are_over_a_limit_are_counted() -> None:
     space = Own((1, 8, 8), 10, "Lazy")
-    trainer = Trainer(load_task("digits"), space, helpers.tiny(max_params=100))
-    found = trainer.train(space.decode([0]))
+    source = TrainingSource(load_task("digits"), space, helpers.tiny(max_params=100))
+    found = source(Request(space.decode([0])))
     assert (found.status, found.params) == ("rejected", 8 * 10 + 8 * 64 * 10 + 10)
 
 

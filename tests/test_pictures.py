@@ -9,11 +9,13 @@ from pathlib import Path
 import helpers
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from nas_gym import DataError, Task, from_folder
+from nas_gym import DataError, ImageClassification, from_folder
 
+CPU = torch.device("cpu")
 SIDE = 16
 
 
@@ -36,9 +38,9 @@ def folder_of(root: Path, picture: Image.Image, suffix: str = "png", **options: 
     return root
 
 
-def pixels(task: Task) -> NDArray[np.float64]:
+def pixels(task: ImageClassification) -> NDArray[np.float64]:
     """The picture, having checked that training, validation and test show the same one."""
-    parts = [task.train.images, task.validation.images, task.open_test().images]
+    parts = [task.train.images, task.validation.images, task.open_test(CPU).images]
     first = parts[0][0]
     assert all((image == first).all() for part in parts for image in part)
     return first.double().numpy()
@@ -205,7 +207,7 @@ def test_animations_and_pages_are_refused(suffix: str, part: str, tmp_path: Path
         moving, save_all=True, append_images=[Image.new("RGB", (8, 8), "blue")]
     )
     with pytest.raises(DataError) as caught:
-        from_folder(root, size=8).open_test()
+        from_folder(root, size=8).open_test(CPU)
     assert helpers.is_sentence(caught.value, moving, "2 pictures")
 
 

@@ -34,22 +34,30 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_every_example_is_run_here() -> None:
-    assert sorted(FILES) == ["my_agent.py", "my_space.py", "my_task.py"]
-    assert len(SCRIPTS) == 4
-    assert len(PYTHON) == len(FILES) + len(SCRIPTS) + 1  # the last one loads a saved child
+    assert sorted(FILES) == [
+        "my_agent.py",
+        "my_bags.py",
+        "my_space.py",
+        "my_task.py",
+        "my_words.py",
+    ]
+    assert len(SCRIPTS) == 5
+    assert len(PYTHON) == len(FILES) + len(SCRIPTS) + 2  # checks, and loading a saved child
     assert all(len(code.splitlines()) < 30 for code in PYTHON)
 
 
-@pytest.mark.parametrize("code", SCRIPTS, ids=["environment", "reinforce", "sb3", "library"])
+@pytest.mark.parametrize(
+    "code", SCRIPTS, ids=["environment", "reinforce", "sb3", "library", "source"]
+)
 def test_script(code: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = folder / "example.py"
     path.write_text(code, encoding="utf-8")
     exec(compile(code, path, "exec"), {"__name__": "__main__"})
     out = capsys.readouterr().out
-    assert "ok" in out or "val_accuracy" in out
+    assert "ok" in out or "'accuracy': " in out
 
 
-@pytest.mark.parametrize("out", ["runs/stripes", "runs/dense", "runs/mine"])
+@pytest.mark.parametrize("out", ["runs/stripes", "runs/words", "runs/dense", "runs/mine"])
 def test_own_task_space_and_agent(
     out: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -59,6 +67,11 @@ def test_own_task_space_and_agent(
         main(shlex.split(command))
     assert (folder / out / "report.html").is_file()
     assert "Best of" in capsys.readouterr().out
+
+
+def test_what_is_shown_passes_the_checks(folder: Path) -> None:
+    (code,) = [code for code in PYTHON if "nas_gym.testing" in code]
+    exec(compile(code, "checks.py", "exec"), {"__name__": "checks"})
 
 
 def test_every_other_command_is_understood(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,8 @@ BAD: dict[str, list[Any]] = {
     "weight_decay": [-1e-9, NAN, INFINITE, "0"],
     "momentum": [1, -0.5, NAN, None],
     "label_smoothing": [1, -0.1, NAN, "a"],
-    "augmentation": ["flip", None, 1],
+    "class_weights": ["sqrt", None, True, {}],
+    "augmentation": [None, 1, ["crop"]],
     "bn_images": [-1, 0.5, None],
     "precision": ["float16", None, 32],
     "threads": [0, None, 1.0],
@@ -53,6 +54,8 @@ def test_bad_values_name_the_field_and_the_value(name: str, value: Any) -> None:
     ("name", "value"),
     [
         ("epochs", 1),
+        ("class_weights", "balanced"),
+        ("augmentation", "whatever a task has"),
         ("warmup", 0),
         ("weight_decay", 0),
         ("momentum", 0),

@@ -15,11 +15,10 @@ import pytest
 from torch import nn
 
 from agents.drawing import draw_curve, draw_network, ticks
-from agents.page import duration, escape, number, percent, scaled, spread
-from agents.report import anytime, render_report, top
-from nas_gym.evaluation import Evaluation, Status
-from nas_gym.evaluation import rank as moved_rank
-from nas_gym.evaluators import rank
+from agents.page import duration, escape, number, scaled
+from agents.report import render_report
+from nas_gym.evaluation import ACCURACY, Evaluation, Metric, Request, Status
+from nas_gym.objectives import Objective, make_objective
 from nas_gym.search_spaces import (
     Architecture,
     Layer,
@@ -34,64 +33,33 @@ HOSTILE = "</title><script>alert('&amp;')</script>\"' \x00\x0b\ud800\uffff ]]> <
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def child(width: int, accuracy: float = 0.0, **values: Any) -> Evaluation:
+METRICS = (ACCURACY, Metric("loss", up=False), Metric("top5", unit="%"))
+OBJECTIVE = make_objective("accuracy", METRICS)
+
+
+def child(
+    width: int, accuracy: float = 0.0, loss: float | None = None, **values: Any
+) -> Evaluation:
     architecture = Architecture("layer_cnn", (("conv3", width, "relu", "batch_norm"),))
-    return replace(Evaluation(architecture, "ok", accuracy, seconds=2.0), **values)
+    scores = {"accuracy": accuracy} | ({} if loss is None else {"loss": loss})
+    return replace(Evaluation(Request(architecture), "ok", scores, seconds=2.0), **values)
 
 
 def failed(width: int, status: Status = "diverged") -> Evaluation:
-    return child(width, status=status, detail="the loss is no number")
+    return child(width, scores={}, status=status, detail="the loss is no number")
 
 
 # Two repeats (of 1 and 3), a failure first, a tie on accuracy that the loss decides (2 and 3) and
 # one that the order decides (3 and 4).
 SEARCH = [
     failed(9),
-    child(1, 0.80, val_loss=0.7, seconds=1.0),
-    child(2, 0.90, val_loss=0.5, seconds=3.0),
-    child(1, 0.80, val_loss=0.7, seconds=1.0),
-    child(3, 0.90, val_loss=0.4, seconds=4.0),
-    child(4, 0.90, val_loss=0.4, seconds=5.0),
-    child(3, 0.90, val_loss=0.4, seconds=4.0),
+    child(1, 0.80, loss=0.7, seconds=1.0),
+    child(2, 0.90, loss=0.5, seconds=3.0),
+    child(1, 0.80, loss=0.7, seconds=1.0),
+    child(3, 0.90, loss=0.4, seconds=4.0),
+    child(4, 0.90, loss=0.4, seconds=5.0),
+    child(3, 0.90, loss=0.4, seconds=4.0),
 ]
-
-
-def test_anytime_counts_distinct_children_and_keeps_the_best() -> None:
-    assert anytime(SEARCH) == [
-        (1, 2.0, 0.0),
-        (2, 3.0, 0.8),
-        (3, 6.0, 0.9),
-        (4, 10.0, 0.9),
-        (5, 15.0, 0.9),
-    ]
-
-
-def test_anytime_never_falls_and_another_seed_is_another_child() -> None:
-    evaluations = [child(1, 0.9), child(1, 0.7, seed=1), child(1, 0.7, seed=1), child(2, 0.8)]
-    assert anytime(evaluations) == [(1, 2.0, 0.9), (2, 4.0, 0.9), (3, 6.0, 0.9)]
-    assert anytime([]) == []
-    assert anytime([failed(1)]) == [(1, 2.0, 0.0)]
-
-
-def test_a_failure_is_never_the_best_whatever_it_holds() -> None:
-    assert anytime([failed(1), replace(failed(2), val_accuracy=1.0)])[-1] == (2, 4.0, 0.0)
-    assert top([replace(failed(2), val_accuracy=1.0)], 3) == []
-
-
-def test_top_breaks_ties_by_loss_then_order() -> None:
-    assert [one.architecture.layers[0][1] for one in top(SEARCH, 10)] == [3, 4, 2, 1]
-    assert top(SEARCH, 2) == [SEARCH[4], SEARCH[5]]
-    assert top(SEARCH, 0) == top([], 5) == top([failed(1)], 5) == []
-
-
-def test_top_holds_an_architecture_once_with_its_best_seed() -> None:
-    evaluations = [child(1, 0.7), child(1, 0.9, seed=1), child(2, 0.8)]
-    assert top(evaluations, 5) == [evaluations[1], evaluations[2]]
-
-
-def test_rank_has_one_home() -> None:
-    assert rank is moved_rank
-    assert rank(child(1, 0.5, val_loss=0.2)) > rank(child(1, 0.5, val_loss=0.3))
 
 
 @pytest.mark.parametrize(
@@ -104,10 +72,14 @@ def test_rank_has_one_home() -> None:
         (scaled(999_600), "1.00M"),
         (scaled(1_752_000, " "), "1.75 M"),
         (scaled(10**16), "10000T"),
-        (percent(0.97496), "97.50%"),
-        (percent(None), "\u2013"),
-        (spread(0.975, 0.0012), "97.50 ± 0.12%"),
-        (spread(0.975, None), "97.50%"),
+        (ACCURACY.format(0.97496), "97.50%"),
+        (ACCURACY.format(None), "-"),
+        (ACCURACY.format(math.nan), "-"),
+        (ACCURACY.spread(0.975, 0.0012), "97.50 ± 0.12%"),
+        (ACCURACY.spread(0.975, None), "97.50%"),
+        (Metric("params").format(1_234_567), "1,234,567"),
+        (Metric("seconds", unit="s").format(12.34567), "12.35 s"),
+        (Metric("perplexity").spread(98.7654, 0.123), "98.77 ± 0.12"),
         (duration(0), "0.0 s"),
         (duration(200.4), "3 min 20 s"),
         (duration(3599.0), "1 h 0 min"),
@@ -295,12 +267,15 @@ def render(
     title: str = "A search",
     facts: Mapping[str, str] = MappingProxyType({"seed": "0"}),
     retrained: Sequence[Mapping[str, Any]] = (),
+    objective: Objective = OBJECTIVE,
 ) -> tuple[str, Balanced]:
     """The page, parsed twice and checked to stand alone."""
     page = render_report(
         title,
         facts,
         evaluations,
+        objective=objective,
+        metrics=METRICS,
         space="layer_cnn",
         input_shape=(1, 8, 8),
         num_classes=10,
@@ -321,12 +296,13 @@ def render(
 
 
 def test_page_of_a_search() -> None:
-    best = replace(SEARCH[4], params=12_345, macs=1_752_000, val_top5=0.999)
+    scores = {**SEARCH[4].scores, "top5": 0.999}
+    best = replace(SEARCH[4], cost={"params": 12_345, "macs": 1_752_000}, scores=scores)
     page, parser = render([*SEARCH[:4], best, *SEARCH[5:]])
     for text in ("90.00%", "99.90%", "12.3k", "1.75 M", "4 of 5", "0.4000", "seed"):
         assert text in parser.texts, text
     assert "5 distinct children in 7 proposals, 15.0 s of training" in page
-    assert "87.50% (mean of the 4 trained to the end); the best is 2.50 points above" in page
+    assert "87.50% (mean of the 4 trained to the end); the best is 2.50 points better" in page
     assert "The 4 best architectures" in page
     assert "The best of 4 noisy trainings is optimistic" in page
     assert "the loss is no number" in page
@@ -373,21 +349,23 @@ def test_page_of_one_child_that_took_no_time() -> None:
 
 
 def test_page_with_test_results() -> None:
+    test: dict[str, Any] = {
+        "accuracy": {"unit": "%", "mean": 0.9812, "sd": 0.0021},
+        "loss": {"unit": "", "mean": 0.1, "sd": 0.2},
+    }
     row = {
         "rank": 1,
-        "val_accuracy": 0.99,
-        "test_top1_mean": 0.9812,
-        "test_top1_sd": 0.0021,
-        "test_top5_mean": None,
-        "test_top5_sd": None,
-        "seeds": [5, 6, 7],
+        "validation": 0.99,
+        "test": test,
+        "seeds": 3,
         "params": 12_345,
         "macs": 1_752_000,
         "architecture": SEARCH[1].architecture,
     }
-    other = {**row, "rank": 2, "seeds": 4, "architecture": "in <words>", "test_top1_sd": None}
+    once = {**test, "accuracy": {**test["accuracy"], "sd": None}}
+    other = {**row, "rank": 2, "seeds": 4, "architecture": "in <words>", "test": once}
     page, parser = render(SEARCH, retrained=[row, other])
-    for text in ("98.12 ± 0.21%", "98.12%", "99.00%", "3", "4", "\u2013"):
+    for text in ("98.12 ± 0.21%", "98.12%", "99.00%", "3", "4"):
         assert text in parser.texts, text
     assert "12.3k parameters, 1.75 M multiply-adds: conv3 1 relu batch_norm" in page
     assert "in &lt;words&gt;" in page
@@ -396,10 +374,15 @@ def test_page_with_test_results() -> None:
 
 def test_hostile_text_is_text() -> None:
     evil = Evaluation(
-        Architecture(HOSTILE, ((HOSTILE, (HOSTILE,)),)), "ok", 0.5, detail=HOSTILE, seconds=1.0
+        Request(Architecture(HOSTILE, ((HOSTILE, (HOSTILE,)),))),
+        "ok",
+        {"accuracy": 0.5},
+        detail=HOSTILE,
+        seconds=1.0,
     )
     broken = replace(failed(1), detail=HOSTILE)
-    row = {"rank": HOSTILE, "seeds": HOSTILE, "architecture": HOSTILE}
+    test = {"accuracy": {"unit": HOSTILE, "mean": 0.5, "sd": 0.1}}
+    row = {"rank": HOSTILE, "seeds": HOSTILE, "architecture": HOSTILE, "test": test}
     page, parser = render([evil, broken], title=HOSTILE, facts={HOSTILE: HOSTILE}, retrained=[row])
     assert "<script" not in page
     assert "\x00" not in page
@@ -411,3 +394,24 @@ def test_escape_keeps_what_xml_may_hold() -> None:
     assert escape("a\tb\n é 漢 😀") == "a\tb\n é 漢 😀"
     assert escape("<&>\"'") == "&lt;&amp;&gt;&quot;&#x27;"
     assert escape("\x00\ud800\uffff") == "\ufffd" * 3
+
+
+def test_page_of_something_of_which_less_is_better() -> None:
+    objective = make_objective("loss", METRICS)
+    page, parser = render(SEARCH, objective=objective)
+    assert '<p class="big">0.4</p><p>validation loss</p>' in page
+    assert "4 best architectures, by validation loss" in page
+    assert "the best is 0.1 better" in page
+    places = [parser.texts.index(f"{loss:.4g}") for loss in (0.4, 0.5, 0.7)]
+    assert places == sorted(places)
+
+
+def test_page_of_a_front() -> None:
+    sizes = zip(SEARCH, (9, 1, 2, 1, 30, 40, 30), strict=True)
+    children = [replace(one, cost={"params": size}) if one.ok else one for one, size in sizes]
+    page, _ = render(children, objective=make_objective(["accuracy", "params"], METRICS))
+    assert "The front: 2 architectures, in validation accuracy and parameters" in page
+    shown = page[page.index("The front") :]
+    assert "conv3 2 relu" in shown  # smaller than 3 and 4, and as accurate
+    assert "conv3 1 relu" in shown
+    assert "conv3 3 relu" not in shown

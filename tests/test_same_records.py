@@ -37,7 +37,9 @@ def validation_losses(env: gym.Env[Any, Any]) -> list[float | None]:
     """Those of the children trained from now on. The one look inside, beside `CSV`."""
     losses: list[float | None] = []
     account: Any = env.unwrapped
-    account.ledger.watchers.append(lambda _, evaluation: losses.append(evaluation.val_loss))
+    account.ledger.watchers.append(
+        lambda _, evaluation: losses.append(evaluation.scores.get("loss"))
+    )
     return losses
 
 

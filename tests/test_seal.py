@@ -68,10 +68,11 @@ def macro(folder: Path) -> tuple[str, dict[str, Any], sealed.Floats, sealed.Floa
     made = made_up.macro(folder / "macro.json")
     arguments = {"path": str(made.path)}
     env: Any = gym.make("nas_gym/NASBenchMacro-v0", **arguments).unwrapped
-    drawn = 100 * env._evaluator.look_up.accuracy(SEED)
+    drawn = 100 * env.problem.source.function.accuracy(SEED)
     others = made.trainings[np.abs(made.trainings - drawn[:, None]) > 1e-9]
     assert others.size == 2 * drawn.size
-    secret = np.concatenate([others, made.trainings.mean(1)])
+    of_the_others = (made.trainings.sum(1) - drawn) / 2  # what is sealed
+    secret = np.concatenate([others, made.trainings.mean(1), of_the_others])
     return "nas_gym/NASBenchMacro-v0", arguments, drawn, secret
 
 
@@ -222,6 +223,6 @@ def test_a_sealed_score_is_found_in_a_file(honest: Played, hide: Any) -> None:
 def test_an_environment_that_reads_the_sealed_column_is_found_out(
     honest: Played, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    look_up: Any = honest.inner._evaluator.look_up  # type: ignore[attr-defined]
+    look_up: Any = honest.inner.problem.source.function  # type: ignore[attr-defined]
     monkeypatch.setattr(look_up.accuracy, "accuracy", honest.secret[-15_625:] / 100)
     assert len(sealed.known(found(honest), honest.secret)) == 15_625

@@ -12,9 +12,10 @@ from typing import Any
 
 import gymnasium as gym
 import helpers
+import numpy as np
 import pytest
 
-from nas_gym.evaluation import STATUSES, Evaluation
+from nas_gym.evaluation import STATUSES, Evaluation, Request
 from nas_gym.search_spaces import Architecture
 from nas_gym.store import SCHEMA_VERSION, ReplayError, Store, StoreError, evaluation_key
 
@@ -25,12 +26,12 @@ def child(number: int) -> Architecture:
     return Architecture("x", (("conv", number),))
 
 
-def key(number: int, seed: int = 0) -> str:
-    return evaluation_key(child(number), CONTEXT, seed)
+def key(number: int, seed: int = 0, until: int | None = None) -> str:
+    return evaluation_key(Request(child(number), seed, until), CONTEXT)
 
 
 def result(number: int, accuracy: float = 0.5, **fields: Any) -> Evaluation:
-    return Evaluation(child(number), "ok", val_accuracy=accuracy, **fields)
+    return Evaluation(Request(child(number)), "ok", {"accuracy": accuracy}, **fields)
 
 
 def fill(path: Path, count: int) -> None:
@@ -39,16 +40,13 @@ def fill(path: Path, count: int) -> None:
             store.put(key(number), CONTEXT, result(number, number / count, detail="x" * 500))
 
 
-FULL = result(
-    1,
-    0.75,
-    val_top5=0.9,
-    val_loss=0.123456789012345678,
-    params=3,
-    macs=10**15,
+FULL = Evaluation(
+    Request(child(1), 2**31 - 1, until=2),
+    "ok",
+    {"loss": 0.123456789012345678, "accuracy": 0.75, "top5": 0.9, "my_own": -1e-300},
+    {"params": 3, "macs": 10**15, "energy": 0.1},
     seconds=1.5,
     epochs=4,
-    seed=2**31 - 1,
     detail='it\'s "fine"; ünï\n',
 )
 
@@ -62,14 +60,20 @@ def test_what_was_put_comes_back(evaluation: Evaluation, tmp_path: Path) -> None
         assert store.get(key(1)) is None
         assert store.put(key(1), CONTEXT, evaluation) is evaluation
     with Store(tmp_path / "store.db") as store:
-        assert store.get(key(1)) == replace(evaluation, source="recalled")
+        found = store.get(key(1))
+        assert found == replace(evaluation, origin="recalled")
+        assert (list(found.scores), list(found.cost)) == (
+            list(evaluation.scores),
+            list(evaluation.cost),
+        )
         assert len(store) == 1
 
 
 @pytest.mark.parametrize("status", STATUSES)
 def test_every_status_is_kept(status: Any, tmp_path: Path) -> None:
     with Store(tmp_path / "store.db") as store:
-        store.put(key(1), CONTEXT, replace(result(1), status=status))
+        scores = {"accuracy": 0.5} if status == "ok" else {}
+        store.put(key(1), CONTEXT, replace(result(1), status=status, scores=scores))
         found = store.get(key(1))
     assert found is not None
     assert found.status == status
@@ -79,7 +83,7 @@ def test_a_key_is_written_once(tmp_path: Path) -> None:
     with Store(tmp_path / "store.db") as store:
         store.put(key(1), CONTEXT, result(1, 0.1))
         kept = store.put(key(1), CONTEXT, result(1, 0.9))
-        assert (kept.val_accuracy, kept.source) == (0.1, "recalled")
+        assert (kept.scores["accuracy"], kept.origin) == (0.1, "recalled")
         assert len(store) == 1
 
 
@@ -88,26 +92,49 @@ def test_keys_tell_everything_apart() -> None:
         key(1),
         key(2),
         key(1, seed=1),
-        evaluation_key(child(1), CONTEXT | {"task": "mnist"}, 0),
-        evaluation_key(child(1), {"task": "digits", "recipe": {"epochs": 2}}, 0),
-        evaluation_key(replace(child(1), space="y"), CONTEXT, 0),
+        key(1, until=1),
+        key(1, until=2),
+        evaluation_key(Request(child(1)), CONTEXT | {"task": "mnist"}),
+        evaluation_key(Request(child(1)), {"task": "digits", "recipe": {"epochs": 2}}),
+        evaluation_key(Request(replace(child(1), space="y")), CONTEXT),
     ]
     assert len(set(keys)) == len(keys)
-    assert evaluation_key(child(1), dict(reversed(CONTEXT.items())), 0) == key(1)
+    assert evaluation_key(Request(child(1)), dict(reversed(CONTEXT.items()))) == key(1)
 
 
-def test_no_number_that_is_none_is_stored(tmp_path: Path) -> None:
+@pytest.mark.parametrize("part", ["scores", "cost"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_no_number_that_is_none_is_stored(part: str, value: float, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="loss of a child must be a finite number") as caught:
+        replace(result(1), **{part: {"accuracy": 0.5, "loss": value}})
+    assert helpers.is_sentence(caught.value, value)
+    spoilt = result(1)
+    object.__setattr__(spoilt, part, {"loss": value})  # nobody's evaluation is so by itself
+    with Store(tmp_path / "store.db") as store:
+        with pytest.raises(ValueError, match="JSON compliant"):
+            store.put(key(1), CONTEXT, spoilt)
+        assert len(store) == 0
+
+
+def test_numbers_of_numpy_are_stored_as_numbers(tmp_path: Path) -> None:
+    scores = {"accuracy": np.float32(0.1), "loss": np.float64(0.1), "hits": np.int64(3)}
+    given = replace(FULL, scores=scores, cost={"params": np.int64(7)}, seconds=np.float64(2))
+    with Store(tmp_path / "store.db") as store:
+        store.put(key(1), CONTEXT, given)
+        found = store.get(key(1))
+    assert found == replace(given, origin="recalled")
+    assert {type(value) for value in (*found.scores.values(), *found.cost.values())} == {float}
+    assert found.params == 7
+
+
+def test_a_stored_row_that_no_evaluation_can_be_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
-    nan = float("nan")
-    with Store(path) as store:
-        with pytest.raises(StoreError) as caught:
-            store.put(key(1), CONTEXT, result(1, nan))
-        assert helpers.is_sentence(caught.value, path)
-        store.put(key(2), CONTEXT, result(2, val_loss=nan))
-        found = store.get(key(2))
-        assert len(store) == 1
-    assert found is not None
-    assert found.val_loss is None
+    fill(path, 1)
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE evaluation SET scores = '{}'")
+    database.close()
+    with Store(path) as store, pytest.raises(StoreError, match="a row is not as it was written"):
+        store.get(key(0))
 
 
 def test_folders_are_made_and_closing_twice_is_fine(tmp_path: Path) -> None:
@@ -154,7 +181,7 @@ print("ready", flush=True)
 sys.stdin.readline()
 for number in range(int(sys.argv[1])):
     kept = store.put(key(number), CONTEXT, result(number, float(sys.argv[2])))
-    print(number, kept.val_accuracy, flush=True)
+    print(number, kept.scores["accuracy"], flush=True)
 """
 
 
@@ -194,7 +221,7 @@ def test_two_processes_share_a_file_and_a_third_is_killed(tmp_path: Path) -> Non
         for line in acknowledged:
             found = store.get(key(int(line.split()[0])))
             assert found is not None
-            assert found.val_accuracy == 0.5
+            assert found.scores == {"accuracy": 0.5}
         assert len(store) - len(acknowledged) in (0, 1)
 
     assert outputs[0] == outputs[1]  # whoever came first
@@ -206,7 +233,7 @@ def test_two_processes_share_a_file_and_a_third_is_killed(tmp_path: Path) -> Non
 def test_two_connections_of_one_process_see_each_other(tmp_path: Path) -> None:
     with Store(tmp_path / "store.db") as one, Store(tmp_path / "store.db") as other:
         one.put(key(1), CONTEXT, result(1, 0.3))
-        assert other.put(key(1), CONTEXT, result(1, 0.4)).val_accuracy == 0.3
+        assert other.put(key(1), CONTEXT, result(1, 0.4)).scores["accuracy"] == 0.3
         other.put(key(2), CONTEXT, result(2))
         assert one.get(key(2)) is not None
 
@@ -228,6 +255,13 @@ def newer(path: Path) -> None:
     fill(path, 1)
     with sqlite3.connect(path) as database:
         database.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    database.close()
+
+
+def older(path: Path) -> None:
+    fill(path, 1)
+    with sqlite3.connect(path) as database:
+        database.execute(f"PRAGMA user_version = {SCHEMA_VERSION - 1}")
     database.close()
 
 
@@ -258,6 +292,7 @@ def a_folder(path: Path) -> None:
         (not_a_database, ["not a database"]),
         (another_sqlite_file, ["SQLite", "no nas-gym store"]),
         (newer, [f"version {SCHEMA_VERSION + 1}", "update nas-gym"]),
+        (older, [f"version {SCHEMA_VERSION - 1}, not {SCHEMA_VERSION}", "start a new one"]),
         (truncated, []),
         (cut_to_a_header, []),
         (overwritten, []),

@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import helpers
 import numpy as np
 import pytest
 import torch
@@ -15,7 +16,7 @@ from agents import RandomSearch, Surrogate
 from agents.episodes import ledger
 from agents.gaussian_process import Kernel, differences
 from agents.surrogate import expected_improvement, likeliest
-from nas_gym import Architecture, Evaluation, NASVectorEnv, TableEvaluator
+from nas_gym import Architecture, Evaluation, NASVectorEnv, Request
 from nas_gym.search_spaces import LayerCNN
 
 SPACE = Lock((1, 8, 8), 10)
@@ -63,7 +64,7 @@ class TestSurrogate:
         assert found[2] == found[3]
 
     def test_what_it_proposes_gets_better(self) -> None:
-        found = [e.val_accuracy for seed in range(5) for e in searched(Surrogate, seed, 30)]
+        found = [e.scores["accuracy"] for seed in range(5) for e in searched(Surrogate, seed, 30)]
         by_turn = np.array(found).reshape(5, 3, 10).mean((0, 2))
         assert by_turn[1] > by_turn[0] + 0.1
         assert by_turn[2] > by_turn[0] + 0.2
@@ -107,7 +108,7 @@ class TestSurrogate:
         def look_up(architecture: Architecture, seed: int) -> Any:
             dials = [dial for (dial,) in architecture.layers]
             if dials[:needed] != list(OPTIMUM[:needed]):
-                return Evaluation(architecture, "diverged")
+                return Evaluation(Request(architecture, seed), "diverged")
             return 0.9 + 0.01 * closeness(architecture)
 
         hits = 0
@@ -130,9 +131,9 @@ class TestSurrogate:
         space = LayerCNN((3, 32, 32), 10)  # about 10^15 architectures
         best = {}
         for agent_class in (Surrogate, RandomSearch):
-            env = NASVectorEnv(5, search_space=space, evaluator=TableEvaluator(look_up))
+            env = NASVectorEnv(5, search_space=space, source=helpers.answers(look_up))
             agent_class(env, seed=0).learn(100)
-            best[agent_class] = ledger(env).best.val_accuracy
+            best[agent_class] = ledger(env).best.scores["accuracy"]
         assert best[Surrogate] >= best[RandomSearch] + 2 / 6
 
     @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,21 +16,27 @@ import pytest
 import torch
 from PIL import Image
 
+from nas_gym.evaluation import ACCURACY, Request
 from nas_gym.search_spaces import make_search_space
+from nas_gym.sources import TrainingSource
 from nas_gym.tasks import (
     DATA_VARIABLE,
     TASKS,
+    Classification,
     DataError,
+    ImageClassification,
     Split,
     Task,
     data_root,
     from_folder,
     load_task,
 )
-from nas_gym.training import Trainer
+from nas_gym.tasks.images import Images
+
+CPU = torch.device("cpu")
 
 
-def rows(split: Split) -> list[bytes]:
+def rows(split: Split | Images) -> list[bytes]:
     """Every image with its label, comparable and hashable."""
     return [
         image.numpy().tobytes() + bytes([int(label)])
@@ -37,7 +44,7 @@ def rows(split: Split) -> list[bytes]:
     ]
 
 
-def counts(split: Split) -> list[int]:
+def counts(split: Split | Images) -> list[int]:
     return torch.bincount(split.labels).tolist()
 
 
@@ -48,8 +55,8 @@ def forbidden(*_: object, **__: object) -> NoReturn:
 # ---------------------------------------------------------------- the embedded digits
 
 
-def test_digits_split_sizes_and_shapes(digits: Task) -> None:
-    test = digits.open_test()
+def test_digits_split_sizes_and_shapes(digits: ImageClassification) -> None:
+    test = digits.open_test(CPU)
     assert (len(digits.train), len(digits.validation), len(test)) == (1085, 357, 355)
     assert digits.input_shape == (1, 8, 8)
     assert digits.num_classes == 10
@@ -60,14 +67,14 @@ def test_digits_split_sizes_and_shapes(digits: Task) -> None:
         assert split.labels.unique().tolist() == list(range(10))
 
 
-def test_digits_splits_are_disjoint_and_cover_the_file(digits: Task) -> None:
-    parts = [rows(digits.train), rows(digits.validation), rows(digits.open_test())]
+def test_digits_splits_are_disjoint_and_cover_the_file(digits: ImageClassification) -> None:
+    parts = [rows(digits.train), rows(digits.validation), rows(digits.open_test(CPU))]
     assert sum(map(len, parts)) == 1797
     assert len({row for part in parts for row in part}) == 1797  # no image is there twice
 
 
-def test_digits_splits_are_stratified(digits: Task) -> None:
-    train, validation, test = map(counts, (digits.train, digits.validation, digits.open_test()))
+def test_digits_splits_are_stratified(digits: ImageClassification) -> None:
+    train, validation, test = map(counts, (digits.train, digits.validation, digits.open_test(CPU)))
     for a, b, c in zip(train, validation, test, strict=True):
         total = a + b + c
         assert a == pytest.approx(0.6 * total, abs=1.5)
@@ -75,7 +82,7 @@ def test_digits_splits_are_stratified(digits: Task) -> None:
         assert c == pytest.approx(0.2 * total, abs=1.0)
 
 
-def test_the_fingerprint_of_the_digits_is_what_it_was(digits: Task) -> None:
+def test_the_fingerprint_of_the_digits_is_what_it_was(digits: ImageClassification) -> None:
     """Results on record are found by it: another split is another task."""
     assert digits.fingerprint == "7d0c7e027fe516bf6346124925534f740fa42a42b21af71a5fc8d2f02b60d0ef"
 
@@ -96,17 +103,17 @@ def test_damaged_embedded_digits_are_reported(
     assert helpers.is_sentence(caught.value, copy, "damaged")
 
 
-def test_any_prefix_of_the_training_images_is_balanced(digits: Task) -> None:
+def test_any_prefix_of_the_training_images_is_balanced(digits: ImageClassification) -> None:
     for size in (10, 100, 355, 700):
         found = counts(replace_train(digits, size).train)
         assert max(found) - min(found) <= 1
 
 
-def replace_train(task: Task, size: int) -> Task:
+def replace_train(task: ImageClassification, size: int) -> ImageClassification:
     return replace(task, train=task.train.take(torch.arange(size)))
 
 
-def test_statistics_are_those_of_the_training_images(digits: Task) -> None:
+def test_statistics_are_those_of_the_training_images(digits: ImageClassification) -> None:
     mean, std = digits.statistics
     pixels = digits.train.images.double()
     assert mean == pytest.approx([pixels.mean().item()])
@@ -126,20 +133,20 @@ def test_a_split_takes_and_joins() -> None:
 # ---------------------------------------------------------------- the sealed test set
 
 
-def sealed(task: Task) -> Task:
+def sealed(task: ImageClassification) -> ImageClassification:
     return replace(task, _open_test=forbidden)
 
 
-def test_the_seal_can_be_noticed(digits: Task) -> None:
+def test_the_seal_can_be_noticed(digits: ImageClassification) -> None:
     with pytest.raises(AssertionError, match="was opened"):
-        sealed(digits).open_test()
+        sealed(digits).open_test(CPU)
 
 
 @pytest.mark.parametrize("evaluator", ["inline", {"name": "pool", "workers": 1}])
 def test_nothing_in_an_episode_opens_the_test_set(
-    digits: Task, evaluator: Any, monkeypatch: pytest.MonkeyPatch
+    digits: ImageClassification, evaluator: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Task, "open_test", forbidden)
+    monkeypatch.setattr(ImageClassification, "open_test", forbidden)
     env = gym.make(
         "nas_gym/Digits-v0",
         task=sealed(digits),
@@ -155,9 +162,10 @@ def test_nothing_in_an_episode_opens_the_test_set(
     assert terminated
     assert info["status"] == "ok"
     assert reward == info["val_accuracy"]
+    assert env.unwrapped.problem.source.task.has_test
 
 
-def test_what_workers_get_holds_no_test_images(digits: Task, tmp_path: Path) -> None:
+def test_what_workers_get_holds_no_test_images(digits: ImageClassification, tmp_path: Path) -> None:
     sealed(digits).save(tmp_path / "task.pt")
     tensors: list[torch.Tensor] = []
 
@@ -171,16 +179,72 @@ def test_what_workers_get_holds_no_test_images(digits: Task, tmp_path: Path) -> 
     collect(torch.load(tmp_path / "task.pt", weights_only=True))
     assert sorted(len(t) for t in tensors) == [357, 357, 1085, 1085]
     with pytest.raises(DataError, match="no test set"):
-        Task.load(tmp_path / "task.pt").open_test()
+        ImageClassification.load(tmp_path / "task.pt").open_test(CPU)
 
 
-def test_a_saved_task_is_the_same_task(digits: Task, tmp_path: Path) -> None:
+def test_a_saved_task_is_the_same_task(digits: ImageClassification, tmp_path: Path) -> None:
     digits.save(tmp_path / "task.pt")
-    loaded = Task.load(tmp_path / "task.pt")
+    loaded = ImageClassification.load(tmp_path / "task.pt")
     assert loaded.fingerprint == digits.fingerprint
     assert loaded.statistics == digits.statistics
     assert loaded.recipe == digits.recipe
     assert (loaded.name, loaded.num_classes, loaded.input_shape) == ("digits", 10, (1, 8, 8))
+
+
+def test_the_test_images_are_raw(digits: ImageClassification) -> None:
+    """A child that is loaded normalises itself, so what it is tested on is as it was."""
+    test = digits.open_test(CPU)
+    (batch,) = test.batches(len(test))
+    assert torch.equal(batch.inputs, test.images.permute(0, 3, 1, 2).float())
+    assert torch.equal(batch.targets, test.labels)
+    assert digits.has_test
+    assert not helpers.random_task().has_test
+
+
+def test_what_is_shipped_is_the_same_task_without_its_test(
+    digits: ImageClassification, tmp_path: Path
+) -> None:
+    make = pickle.loads(pickle.dumps(digits.ship(tmp_path)))
+    shipped = make()
+    assert shipped.fingerprint == digits.fingerprint
+    assert not shipped.has_test
+    assert len(pickle.dumps(digits.ship(tmp_path))) < 2000  # the images are in the folder
+
+
+# ---------------------------------------------------------------- what every task is
+
+
+def test_a_task_of_ones_own_has_all_that_is_asked_of_it() -> None:
+    for make, missing in ((Task, "score"), (Classification, "data")):
+        with pytest.raises(TypeError, match=missing):
+            make()
+
+
+def test_metrics_of_a_classification(digits: ImageClassification) -> None:
+    names = ["accuracy", "loss", "top5", "balanced_accuracy", "macro_f1"]
+    assert [metric.name for metric in digits.metrics] == names
+    assert digits.metrics[0] == ACCURACY
+    assert [metric.name for metric in digits.metrics if not metric.up] == ["loss"]
+    few = helpers.random_task(classes=5).metrics
+    assert [metric.name for metric in few] == [name for name in names if name != "top5"]
+
+
+@pytest.mark.parametrize("name", ["flip", "Crop", ""])
+def test_an_augmentation_that_a_task_does_not_have_is_one_clear_sentence(
+    name: str, digits: ImageClassification
+) -> None:
+    recipe = digits.recipe.replaced({"augmentation": name})  # another task may have it
+    with pytest.raises(ValueError, match="augmentation must be one of none, crop, crop_flip") as c:
+        digits.check(recipe)
+    assert helpers.is_sentence(c.value, "digits", repr(name))
+    space = make_search_space("layer_cnn", digits.input_shape, 10)
+    with pytest.raises(ValueError, match="augmentation must be one of"):
+        TrainingSource(digits, space, recipe)
+
+
+def test_a_task_of_images_has_names_of_its_classes(digits: ImageClassification) -> None:
+    assert digits.classes == tuple("0123456789")
+    assert helpers.random_task(classes=3).classes == ("0", "1", "2")
 
 
 # ---------------------------------------------------------------- MNIST, Fashion-MNIST, CIFAR-10
@@ -191,7 +255,7 @@ FAMILY = [("mnist", "MNIST"), ("fashion_mnist", "FashionMNIST")]
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
 def test_the_official_files_are_split(name: str, data_dir: Path) -> None:
     task = load_task(name, data_dir)
-    test = task.open_test()
+    test = task.open_test(CPU)
     assert (len(task.train), len(task.validation), len(test)) == (55_000, 5_000, 10_000)
     assert task.input_shape == (1, 28, 28)
     assert task.train.labels[:20].tolist() == [*range(10), *range(10)]
@@ -206,7 +270,7 @@ def test_the_official_files_are_split(name: str, data_dir: Path) -> None:
 def test_cifar10_is_split(cifar10_dir: Path) -> None:
     task = load_task("cifar10", cifar10_dir)
     assert (len(task.train), len(task.validation)) == (45_000, 5_000)
-    assert len(task.open_test()) == 10_000
+    assert len(task.open_test(CPU)) == 10_000
     assert task.input_shape == (3, 32, 32)
     assert len(task.statistics[0]) == 3
 
@@ -252,7 +316,7 @@ def test_damaged_test_files_are_named_when_the_seal_is_broken(
     damaged = with_damage(data_dir, tmp_path, "MNIST", file, damage)
     task = load_task("mnist", tmp_path)  # a search does not even look at them
     with pytest.raises(DataError) as caught:
-        task.open_test()
+        task.open_test(CPU)
     assert helpers.is_sentence(caught.value, damaged, "damaged")
 
 
@@ -347,14 +411,14 @@ def test_tensors_become_a_task(dtype: torch.dtype) -> None:
     assert len(together) == 40
     original = images[0].permute(1, 2, 0).to(task.train.images.dtype)
     assert torch.equal(task.train.images[0], original)  # channels last, the same pixels
-    assert torch.equal(task.open_test().images[0], original)
+    assert torch.equal(task.open_test(CPU).images[0], original)
 
 
 def test_grey_images_need_no_channel() -> None:
     task = Task.from_tensors("mine", torch.zeros(10, 6, 7), torch.arange(10) % 2)
     assert task.input_shape == (1, 6, 7)
     with pytest.raises(DataError, match="'mine' has no test set"):
-        task.open_test()
+        task.open_test(CPU)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.2, 0.25, 1 / 3, 0.4, 0.5, 0.7, 0.9])
@@ -402,9 +466,8 @@ def test_tensors_that_do_not_fit_are_one_clear_sentence(
 def test_a_constant_image_is_no_division_by_zero() -> None:
     task = Task.from_tensors("flat", IMAGES, LABELS)
     space = make_search_space({"name": "plain_cnn", "depth": 1}, task.input_shape, 2)
-    evaluation = Trainer(task, space, helpers.tiny(train_images=None)).train(
-        space.decode([0] * len(space.decisions))
-    )
+    source = TrainingSource(task, space, helpers.tiny(train_images=None))
+    evaluation = source(Request(space.decode([0] * len(space.decisions))))
     assert evaluation.status == "ok"
 
 
@@ -437,7 +500,7 @@ def test_a_folder_becomes_a_task(folder: Path, channels: int) -> None:
     assert (counts(task.train), counts(task.validation)) == ([8, 8], [2, 2])
     dark = task.train.images[task.train.labels == 1]  # ash before oak
     assert dark.max() < 50
-    assert counts(task.open_test()) == [3, 3]
+    assert counts(task.open_test(CPU)) == [3, 3]
 
 
 def test_a_folder_takes_its_options_by_name(folder: Path) -> None:
@@ -455,15 +518,16 @@ def test_a_folder_without_train_has_no_test_set(folder: Path) -> None:
     task = load_task(f"folder:{folder / 'train'}")
     assert len(task.train) == 16
     with pytest.raises(DataError, match="no test set"):
-        task.open_test()
+        task.open_test(CPU)
 
 
 def test_a_folder_trains(folder: Path) -> None:
     task = from_folder(folder, size=8)
     space = make_search_space({"name": "plain_cnn", "depth": 1}, task.input_shape, 2)
     recipe = helpers.tiny(train_images=None, epochs=8, batch_size=4)
-    evaluation = Trainer(task, space, recipe).train(space.decode([0] * len(space.decisions)))
-    assert evaluation.val_accuracy == 1.0  # black against white
+    source = TrainingSource(task, space, recipe)
+    evaluation = source(Request(space.decode([0] * len(space.decisions))))
+    assert evaluation.scores["accuracy"] == 1.0  # black against white
 
 
 def damage_truncated(file: Path) -> None:
@@ -493,7 +557,7 @@ def test_broken_images_are_named_before_anything_is_trained(
     broken = folder / part / "oak" / "01.png"
     damage(broken)
     with pytest.raises(DataError) as caught:
-        from_folder(folder).open_test()
+        from_folder(folder).open_test(CPU)
     assert helpers.is_sentence(caught.value, broken), caught.value
 
 
@@ -523,7 +587,7 @@ def test_folders_that_do_not_fit_are_one_clear_sentence(folder: Path, tmp_path: 
         assert helpers.is_sentence(caught.value, *words)
     paint(folder / "test" / "elm", 1, 9)
     with pytest.raises(DataError, match="elm"):
-        from_folder(folder).open_test()
+        from_folder(folder).open_test(CPU)
     for name in ("one", "two"):
         (tmp_path / "empty" / name).mkdir(parents=True)
     with pytest.raises(DataError, match="holds no images"):

@@ -7,6 +7,7 @@ import multiprocessing
 import pickle
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,24 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from few_networks import Few, answered, make, make_vector
-from helpers import random_task, table, tiny
+from helpers import is_sentence, random_task, table, tiny
 
 from agents import Budgeted
 from agents.episodes import ledger
-from nas_gym import BudgetExhausted, Ledger, NASEnv, NASVectorEnv, PoolEvaluator
+from nas_gym import (
+    BudgetExhausted,
+    ExecutorEvaluator,
+    Ledger,
+    NASEnv,
+    NASVectorEnv,
+    PoolEvaluator,
+    Request,
+    TrainingSource,
+)
+from nas_gym.evaluation import ACCURACY
+from nas_gym.objectives import make_objective
 from nas_gym.search_spaces import PlainCNN
 from nas_gym.store import Store
-from nas_gym.training import Trainer
 
 WAYS: dict[str, Callable[[Any], Any]] = {
     "deepcopy": copy.deepcopy,
@@ -114,8 +125,8 @@ class TestCopies:
         play(env, 1, 0)
         found = travel(ledger(env))
         assert (found.distinct, found.budget, found.best) == (1, 5, ledger(env).best)
-        assert found.evaluate([found.best.architecture])[0] == found.best
-        found.evaluate([Few(steps=2).decode([0, 7])])
+        assert found.evaluate([Request(found.best.architecture)])[0] == found.best
+        found.evaluate([Request(Few(steps=2).decode([0, 7]))])
         assert (found.distinct, ledger(env).distinct, len(seen)) == (2, 1, 1)
 
     def test_an_exhausted_space_is_known_to_be(self, env: Any, travel: Any) -> None:
@@ -154,8 +165,8 @@ class TestCopies:
     def test_of_a_pool(self, travel: Any) -> None:
         task = random_task(images=120)
         space = PlainCNN(task.input_shape, task.num_classes, depth=1)
-        pool = PoolEvaluator(Trainer(task, space, tiny()), workers=1)
-        env = NASEnv(task, space, evaluator=pool, recipe={})
+        pool = PoolEvaluator(TrainingSource(task, space, tiny()), workers=1)
+        env = NASEnv(task, space, evaluator=pool)
         env.ledger.budget = 1
         play(env, 0, 0, 0)
         twin = travel(env)
@@ -164,6 +175,17 @@ class TestCopies:
             play(twin, 1, 0, 0)
         env.close()
         twin.close()
+
+    def test_of_an_executor_there_is_no_copy(self, travel: Any) -> None:
+        with ThreadPoolExecutor(1) as executor:
+            evaluator = ExecutorEvaluator(executor, table().source)
+            env = NASEnv(**answered(Few()) | {"evaluator": evaluator})
+            play(env, 1)
+            with pytest.raises(TypeError, match="does not travel") as caught:
+                travel(env)
+            assert is_sentence(caught.value, "evaluator of its own")
+            play(env, 2)
+            assert env.ledger.distinct == 2
 
 
 def count(env: Any, queue: Any) -> None:
@@ -206,7 +228,7 @@ class TestProcesses:
         found = venv.get_attr("ledger")
         venv.close()
         assert [(one.proposals, one.distinct, one.repeats) for one in found] == [(2, 1, 1)] * 2
-        assert found[0].best.val_accuracy != found[1].best.val_accuracy
+        assert found[0].best.scores["accuracy"] != found[1].best.scores["accuracy"]
 
 
 class TestClosing:
@@ -257,7 +279,7 @@ class TestClosing:
             def close(self) -> None:
                 closed.append(1)
 
-        evaluator = Closing(table().look_up)
+        evaluator = Closing(table().source)
         env = NASVectorEnv(2, **answered(Few()) | {"evaluator": evaluator})
         for times in (1, 2):
             play(env, 1)
@@ -291,7 +313,8 @@ class TestThreads:
 
     def test_a_store_is_written_from_several_at_once(self, tmp_path: Path) -> None:
         with Store(tmp_path / "store.sqlite") as store:
-            ledgers = [Ledger(table(), store, run=f"run {i}") for i in range(4)]
+            objective = make_objective("accuracy", (ACCURACY,))
+            ledgers = [Ledger(table(), objective, store, run=f"run {i}") for i in range(4)]
             space = Few(choices=60, networks=60)
             batches = [[space.decode([15 * i + j]) for j in range(15)] for i in range(4)]
             errors: list[BaseException] = []
@@ -299,7 +322,7 @@ class TestThreads:
             def write(i: int) -> None:
                 try:
                     for architecture in batches[i]:
-                        ledgers[i].evaluate([architecture])
+                        ledgers[i].evaluate([Request(architecture)])
                 except BaseException as error:
                     errors.append(error)
 

@@ -13,14 +13,16 @@ import torch
 
 from nas_gym import load_child
 from nas_gym.child import DESCRIPTION, save_child
+from nas_gym.tasks import load_task
 
 SPACE = helpers.Probe((1, 8, 8), 10)
+TASK = load_task("digits")
 
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
     architecture = SPACE.child("narrow")
-    save_child(tmp_path / "child", SPACE.build(architecture), SPACE, architecture, ([0.0], [1.0]))
+    save_child(tmp_path / "child", SPACE.build(architecture), SPACE, architecture, TASK)
     return tmp_path / "child"
 
 
@@ -79,12 +81,13 @@ from typing import ClassVar
 from torch import nn
 from nas_gym import Decision, SearchSpace, load_child
 from nas_gym.child import save_child
+from nas_gym.tasks import load_task
 from my_space import Dense
 
 space = Dense((1, 8, 8), 10)
 architecture = space.decode([0])
 if sys.argv[1] == "save":
-    save_child(Path("child"), space.build(architecture), space, architecture, ([0.0], [1.0]))
+    save_child(Path("child"), space.build(architecture), space, architecture, load_task("digits"))
 else:
     load_child("child", search_space=Dense)
 """

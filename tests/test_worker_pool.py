@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError, wait
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +86,8 @@ def test_a_call_that_always_dies_is_a_result(pool: WorkerPool) -> None:
     assert run(pool, abs, [(-3,)]) == [3]
 
 
-def test_a_hung_call_is_killed_and_the_others_finish(pool: WorkerPool) -> None:
+def test_a_hung_call_is_killed_and_the_others_finish(pool: WorkerPool, tmp_path: Path) -> None:
+    run(pool, helpers.meet, [(tmp_path, 0), (tmp_path, 1)], timeout=60)
     before = set(pool.processes())
     results = run(pool, helpers.hang_if, [(True,), (False,), (False,)], timeout=1.0)
     assert isinstance(results[0], WorkerTimeout)
@@ -109,6 +113,54 @@ def test_an_exception_of_the_listener_stops_the_rest(pool: WorkerPool) -> None:
     with pytest.raises(KeyboardInterrupt):
         pool.run(helpers.hang_if, [(False,), (True,)], refuse)
     assert run(pool, abs, [(-3,), (-4,)]) == [3, 4]
+
+
+def test_calls_are_futures(pool: WorkerPool) -> None:
+    futures = [pool.submit(abs, (-n,)) for n in range(4)]
+    assert [future.result(timeout=60) for future in futures] == [0, 1, 2, 3]
+    assert not any(future.cancel() for future in futures)  # too late
+
+
+def test_a_call_that_is_taken_back_is_not_made(tmp_path: Path) -> None:
+    pool = WorkerPool(1, helpers.nothing)
+    first = pool.submit(helpers.hang_if, (True,))
+    second = pool.submit(helpers.leave_trace, (tmp_path,))
+    assert second.cancel()
+    first.cancel()  # its worker is killed, and it is not tried again
+    with pytest.raises(CancelledError):
+        first.result(timeout=60)
+    assert pool.submit(abs, (-3,)).result(timeout=60) == 3
+    assert list(tmp_path.iterdir()) == []
+    pool.close()
+
+
+def test_a_call_that_runs_is_taken_back_with_its_worker(pool: WorkerPool) -> None:
+    run(pool, abs, [(-1,), (-2,)])
+    before = set(pool.processes())
+    hung = pool.submit(helpers.hang_if, (True,))
+    time.sleep(0.3)
+    hung.cancel()
+    with pytest.raises(CancelledError):
+        hung.result(timeout=60)
+    assert run(pool, abs, [(-3,), (-4,), (-5,)]) == [3, 4, 5]
+    (killed,) = before - set(pool.processes())
+    assert helpers.dead(killed)
+
+
+def test_closing_ends_calls_that_run_and_wait() -> None:
+    pool = WorkerPool(1, helpers.nothing)
+    assert pool.submit(abs, (-3,)).result(timeout=60) == 3
+    calls = [pool.submit(helpers.hang_if, (True,)) for _ in range(2)]
+    time.sleep(0.3)
+    pool.close()
+    try:
+        states = wait(calls, timeout=20)
+        assert states.not_done == set()
+        assert pool.processes() == []
+    finally:
+        for call in calls:
+            call.cancel()
+        wait(calls, timeout=60)
 
 
 def test_setup_runs_once_in_every_worker(tmp_path: Path) -> None:
@@ -154,3 +206,30 @@ def test_closing_ends_the_workers_and_the_scratch_folder(tmp_path: Path) -> None
 def test_a_pool_needs_workers(workers: int) -> None:
     with pytest.raises(ValueError, match=f"workers must be at least 1, got {workers}"):
         WorkerPool(workers, helpers.nothing)
+
+
+WAITING = """
+import helpers
+from nas_gym.evaluators.worker_pool import WorkerPool
+
+pool = WorkerPool(1, helpers.nothing)
+print(pool.submit(abs, (-3,)).result(), flush=True)
+pool.submit(helpers.hang_if, (True,)).result()
+"""
+
+
+def test_ctrl_c_ends_a_program_that_waits_for_a_call() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", WAITING],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)},
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "3\n"
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert "KeyboardInterrupt" in err
+    assert process.returncode == -signal.SIGINT

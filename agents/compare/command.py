@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -16,9 +17,9 @@ from agents.compare.directory import Comparison, Config, Environment, require_tr
 from agents.compare.figures import MISSING, can_draw
 from agents.compare.files import Run
 from agents.compare.noise import measure_noise
-from agents.compare.records import describe
+from agents.compare.records import describe_problem
 from agents.compare.results import Results
-from agents.compare.runs import check_agent, execute, make, plan, set_up
+from agents.compare.runs import check_agent, execute, plan, set_up
 from agents.compare.specs import Spec, parse_list
 from agents.compare.summary import summarise
 from agents.compare.tables import conclusion, interval, unit, value
@@ -27,6 +28,7 @@ from agents.places import absolute_path
 from agents.run_directory import RunError
 from agents.search import SetupError, check_env_id, make_agent_class, sigterm_raises
 from agents.trust import own_modules
+from nas_gym import problem_of
 from nas_gym.evaluators.worker_pool import WorkerDied, WorkerPool
 
 BUDGET, SEEDS = 100, 20
@@ -200,16 +202,12 @@ def _made(spec: Spec, recipe: Mapping[str, Any], data_dir: str | None) -> tuple[
 
 
 def _described(spec: Spec, arguments: dict[str, Any]) -> tuple[str, Environment]:
+    problem, code = problem_of(spec.name, **arguments)
+    env_id = spec.name.rpartition(":")[2]
     try:
-        env = make(spec.name, None, arguments)
-    except TypeError as error:
-        raise ValueError(f"environment {spec}: {error}") from error
-    try:
-        return describe(env)
+        return describe_problem(env_id, {**gym.spec(env_id).kwargs, **arguments}, problem, code)
     except RunError as error:
         raise ValueError(str(error)) from error
-    finally:
-        env.close()
 
 
 def _check_agents(asked: Config, known: Config | None) -> None:

@@ -30,6 +30,8 @@ class Environment:
         shared: Options that all environments of a comparison get and no label holds: ``recipe``.
         trained: Whether its children are really trained.
         context: What a result depends on, beside architecture and seed.
+        goals: What best means and what is paid; see `agents.identity.record_goals`.
+        sealed: Whether a table knows scores that no run sees.
     """
 
     id: str
@@ -37,6 +39,8 @@ class Environment:
     shared: Mapping[str, Any] = field(default_factory=dict)
     trained: bool = False
     context: Mapping[str, Any] = field(default_factory=dict)
+    goals: Mapping[str, Any] = field(default_factory=dict)
+    sealed: bool = False
 
     def arguments(self, data_dir: str | None) -> dict[str, Any]:
         """Keyword arguments of `gymnasium.make`, without the seed."""

@@ -19,26 +19,27 @@ from typing import Any
 
 from agents.compare.specs import file_name
 from agents.run_directory import RunError
-from nas_gym import Architecture, Evaluation
+from nas_gym import Architecture, Evaluation, Request
 from nas_gym._files import read_json, user_path, write_json, write_text
 
 FOLDER = "records"
 ROWS_DIGEST = "rows_sha256"
-COLUMNS = (
+FIRST = (
     "index",  # distinct children so far, from 1
     "proposals",  # children asked for so far, repeats and the rest of a batch included
     "architecture",
     "status",
-    "val_accuracy",
-    "val_loss",
-    "params",
-    "macs",
+    "reward",
+)  # then val_<metric> for every score, and every cost under its name
+LAST = (
     "seconds",  # of training, or what the table says it takes
     "agent_seconds",  # CPU seconds outside the evaluator so far
-    "source",
+    "epochs",
+    "origin",
     "seed",
     "detail",
 )
+SCORE = "val_"
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,13 @@ class Row:
         evaluation: What became of it.
         proposals: Children asked for so far, repeats and the rest of its batch included.
         agent_seconds: CPU seconds that the run spent outside the evaluator so far.
+        reward: What was paid for it.
     """
 
     evaluation: Evaluation
     proposals: int
     agent_seconds: float
+    reward: float
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,7 @@ def write_record(out: str | Path, record: Record) -> None:
 
 
 def write_rows(path: Path, rows: Sequence[Row], head: Mapping[str, Any] | None = None) -> None:
-    """Write a row for every child, under `COLUMNS`, and a JSON file beside it.
+    """Write a row for every child, and a JSON file beside it.
 
     Args:
         path: The CSV file; its folder is made.
@@ -126,12 +129,15 @@ def write_rows(path: Path, rows: Sequence[Row], head: Mapping[str, Any] | None =
     """
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(COLUMNS)
+    scores = list(dict.fromkeys(name for row in rows for name in row.evaluation.scores))
+    costs = list(dict.fromkeys(name for row in rows for name in row.evaluation.cost))
+    table.writerow([*FIRST, *(f"{SCORE}{name}" for name in scores), *costs, *LAST])
     for index, row in enumerate(rows, 1):
         e = row.evaluation
-        values: list[Any] = [index, row.proposals, e.architecture.to_json(), e.status]
-        values += [e.val_accuracy, e.val_loss, e.params, e.macs, e.seconds]
-        table.writerow([*values, row.agent_seconds, e.source, e.seed, e.detail])
+        values: list[Any] = [index, row.proposals, e.architecture.to_json(), e.status, row.reward]
+        values += [e.scores.get(name) for name in scores] + [e.cost.get(name) for name in costs]
+        values += [e.seconds, row.agent_seconds, e.epochs, e.origin, e.seed, e.detail]
+        table.writerow(values)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.with_suffix(".json").unlink(missing_ok=True)  # a kill now leaves rows that do not count
     write_text(path, text.getvalue())
@@ -198,23 +204,27 @@ def _read_record(out: str | Path, head: Path) -> Record:
     return record
 
 
-def _read_row(row: dict[str, Any]) -> Row:
-    def number(name: str, kind: type[int] | type[float]) -> Any:
-        return kind(row[name]) if row[name] else None
-
+def _read_row(row: dict[str, str]) -> Row:
+    known = {name: value for name, value in row.items() if value and name not in FIRST + LAST}
+    scores = {k.removeprefix(SCORE): float(v) for k, v in known.items() if k.startswith(SCORE)}
+    cost = {k: _number(v) for k, v in known.items() if not k.startswith(SCORE)}
     evaluation = Evaluation(
-        _architecture(row["architecture"]),
-        row["status"],
-        float(row["val_accuracy"]),
-        val_loss=number("val_loss", float),
-        params=number("params", int),
-        macs=number("macs", int),
-        seconds=float(row["seconds"]),
-        seed=int(row["seed"]),
-        source=row["source"],
-        detail=row["detail"],
+        Request(_architecture(row["architecture"]), int(row["seed"])),
+        row["status"],  # type: ignore[arg-type]  # it is checked
+        scores,
+        cost,
+        float(row["seconds"]),
+        int(row["epochs"]),
+        row["origin"],  # type: ignore[arg-type]
+        row["detail"],
     )
-    return Row(evaluation, int(row["proposals"]), float(row["agent_seconds"]))
+    reward, seconds = float(row["reward"]), float(row["agent_seconds"])
+    return Row(evaluation, int(row["proposals"]), seconds, reward)
+
+
+def _number(text: str) -> float:
+    """A cost; whole numbers stay whole."""
+    return int(text) if text.lstrip("-").isdigit() else float(text)
 
 
 # Runs of one environment meet the same architectures over and over.

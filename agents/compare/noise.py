@@ -1,4 +1,4 @@
-"""The noise floor of a really trained environment: how much one network's accuracy wanders."""
+"""The noise floor of a really trained environment: how much one network's score wanders."""
 
 from __future__ import annotations
 
@@ -14,12 +14,21 @@ from rich.console import Console
 
 from agents.compare.directory import Comparison, Config, Environment
 from agents.compare.files import Record, Row, read_records, read_rows, write_rows
-from agents.compare.runs import in_processes, make
+from agents.compare.runs import in_processes
 from agents.compare.specs import file_name
-from agents.episodes import ledger
-from nas_gym import Architecture, Evaluation
+from agents.identity import read_goals
+from nas_gym import (
+    Architecture,
+    Evaluation,
+    InlineEvaluator,
+    Ledger,
+    Objective,
+    Request,
+    Store,
+    problem_of,
+)
 from nas_gym._files import user_path
-from nas_gym.evaluation import rank
+from nas_gym.objectives import best
 
 FOLDER = "noise"
 FIRST_SEED = 1_000_000  # beyond the seeds of any run, so no training here chose its architecture
@@ -41,17 +50,18 @@ def measure_noise(
 ) -> None:
     """Train the best architecture of every agent with further seeds, on record.
 
-    Only environments that train; only validation accuracy is measured, the test set stays sealed.
+    Only environments that train; only validation scores are measured, the test set stays sealed.
     What the store knows is not trained again.
     """
     records = read_records(comparison.path)
     for label, environment in config.environments.items():
-        best = incumbents([one for one in records if one.run.env == label])
-        if not environment.trained or not best:
+        objective, reward = read_goals(environment.goals)
+        again = incumbents(objective, [one for one in records if one.run.env == label])
+        if not environment.trained or not again:
             continue
         jobs = [
             Training(comparison.store, environment, config.data_dir, architecture, seed)
-            for architecture in best
+            for architecture in again
             for seed in range(FIRST_SEED, FIRST_SEED + trainings)
         ]
         found: dict[tuple[Architecture, int], Evaluation] = {}
@@ -64,34 +74,33 @@ def measure_noise(
 
         in_processes("further trainings", train, jobs, workers, console, finished)
         rows = [
-            Row(one, 0, 0.0) for job in jobs if (one := found.get((job.architecture, job.seed)))
+            Row(one, 0, 0.0, reward(one))
+            for job in jobs
+            if (one := found.get((job.architecture, job.seed)))
         ]
         write_rows(_path(comparison.path, label), rows, {"env": label})
 
 
-def incumbents(records: Sequence[Record]) -> list[Architecture]:
+def incumbents(objective: Objective, records: Sequence[Record]) -> list[Architecture]:
     """The best architecture of every agent, no architecture twice."""
-    best: dict[str, Evaluation] = {}
+    children: dict[str, list[Evaluation]] = defaultdict(list)
     for record in records:
-        for row in record.rows:
-            one, agent = row.evaluation, record.run.agent
-            if one.ok and (agent not in best or rank(one) > rank(best[agent])):
-                best[agent] = one
-    return list(dict.fromkeys(one.architecture for one in best.values()))
+        children[record.run.agent] += [row.evaluation for row in record.rows]
+    found = [best(objective, each) for each in children.values()]
+    return list(dict.fromkeys(one.architecture for one in found if one is not None))
 
 
 def train(job: Training) -> Evaluation:
     """Train one child, or recall it from the store."""
-    arguments = job.environment.arguments(job.data_dir) | {"store": str(job.store)}
-    env = make(job.environment.id, None, arguments)
-    try:
-        return ledger(env).evaluate([job.architecture], [job.seed])[0]
-    finally:
-        env.close()
+    problem, _ = problem_of(job.environment.id, **job.environment.arguments(job.data_dir))
+    evaluator = InlineEvaluator(problem.source)
+    with Store(job.store) as store:
+        account = Ledger(evaluator, problem.objective, store)
+        return account.evaluate([Request(job.architecture, job.seed)])[0]
 
 
-def noise_floor(out: str | Path, label: str) -> float | None:
-    """Standard deviation of one network's validation accuracy over trainings, in points.
+def noise_floor(out: str | Path, label: str, objective: Objective) -> float | None:
+    """Standard deviation of what one network is worth over trainings, as it is shown.
 
     Pooled over the architectures that were trained again; None where none was, twice.
 
@@ -101,11 +110,12 @@ def noise_floor(out: str | Path, label: str) -> float | None:
     path = _path(user_path(out), label)
     if not path.with_suffix(".json").is_file():  # it is written last
         return None
-    accuracies: dict[Architecture, list[float]] = defaultdict(list)
+    found: dict[Architecture, list[float]] = defaultdict(list)
     for row in read_rows(path)[0]:
-        if row.evaluation.ok:
-            accuracies[row.evaluation.architecture].append(100 * row.evaluation.val_accuracy)
-    several = [np.var(values, ddof=1) for values in accuracies.values() if len(values) > 1]
+        value = objective.value(row.evaluation)
+        if value is not None:
+            found[row.evaluation.architecture].append(objective.metric.scale * value)
+    several = [np.var(values, ddof=1) for values in found.values() if len(values) > 1]
     return math.sqrt(float(np.mean(several))) if several else None
 
 

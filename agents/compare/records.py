@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +27,12 @@ from agents.compare.files import Record, Row, Run, write_record
 from agents.compare.specs import Spec
 from agents.episodes import Environment as Env
 from agents.episodes import how_ended, ledger
-from agents.identity import identity
+from agents.identity import identity, record_goals
 from agents.places import absolute
 from agents.run_directory import RunError
-from nas_gym import Architecture, BudgetExhausted, Evaluation, Evaluator, Ledger
+from nas_gym import BudgetExhausted, Evaluation, Ledger, Problem
 from nas_gym._files import user_path
-from nas_gym.evaluators.base import OnResult
+from nas_gym.own_code import own_code
 
 # Arguments of an environment that are no part of what is compared.
 _ELSEWHERE = frozenset({"data_dir", "train_seed", "store", "run", "render_mode", "recipe"})
@@ -87,9 +87,8 @@ class Recorder:
         self.out = user_path(out)
         self.run = Run(label, agent, seed, budget, versions=versions(), code=code)
         self.rows: list[Row] = []
-        self._clock = _Clock()
-        self._inner = self.ledger.inner
-        self.ledger.inner = _Untimed(self._inner, self._clock)
+        self._reward = env.unwrapped.problem.reward  # type: ignore[union-attr]
+        self._began = time.process_time() - self.ledger.cpu_seconds
         self.ledger.watchers.append(self._watch)
 
     def finish(self, error: str = "", detail: str = "") -> Record:
@@ -102,8 +101,7 @@ class Recorder:
         Returns:
             What was written.
         """
-        self._clock.stop()
-        self.ledger.inner = self._inner
+        seconds = self._seconds()
         self.ledger.watchers.remove(self._watch)
         run = self.run
         record = Record(
@@ -114,7 +112,7 @@ class Recorder:
                 proposals=self.ledger.proposals,
                 repeats=self.ledger.repeats,
                 failures=sum(not row.evaluation.ok for row in self.rows),
-                agent_seconds=round(self._clock.seconds, 6),
+                agent_seconds=seconds,
                 versions=run.versions,
                 code=run.code,
                 detail=detail,
@@ -130,7 +128,12 @@ class Recorder:
     def _watch(self, account: Ledger, evaluation: Evaluation) -> None:
         if len(self.rows) == self.run.budget:
             raise BudgetExhausted(f"the budget of {self.run.budget} distinct children is spent")
-        self.rows.append(Row(evaluation, account.proposals, round(self._clock.seconds, 6)))
+        reward = self._reward(evaluation)
+        self.rows.append(Row(evaluation, account.proposals, self._seconds(), reward))
+
+    def _seconds(self) -> float:
+        """CPU seconds of this process outside of evaluating, so far."""
+        return round(time.process_time() - self.ledger.cpu_seconds - self._began, 6)
 
 
 def describe(env: Env) -> tuple[str, Environment]:
@@ -139,33 +142,51 @@ def describe(env: Env) -> tuple[str, Environment]:
     Raises:
         RunError: It was not made by `gymnasium.make`, or with options that are no JSON values.
     """
-    spec = env.spec
-    if spec is None:
+    if env.spec is None:
         raise RunError(
             "this environment has no id to call it by: make it with gymnasium.make (register_task "
             "gives your own one)"
         )
-    defaults = gym.spec(spec.id).kwargs
-    given = {k: v for k, v in spec.kwargs.items() if k not in defaults or defaults[k] != v}
-    if isinstance(given.get("evaluator"), str | dict):  # where children train, unless it is ours
-        name = given["evaluator"]
-        name = name.get("name", "inline") if isinstance(name, dict) else name
-        if name in ("inline", "pool"):
-            del given["evaluator"]
+    single = _single(env)
+    code = own_code(environment=type(single)).get("code", {})
+    return describe_problem(env.spec.id, env.spec.kwargs, single.problem, code)
+
+
+def describe_problem(
+    env_id: str, arguments: Mapping[str, Any], problem: Problem, env_code: Mapping[str, str]
+) -> tuple[str, Environment]:
+    """The same for an environment that was not made.
+
+    Args:
+        env_id: Its id.
+        arguments: All that it would be made with.
+        problem: What it would play; see `nas_gym.problem_of`.
+        env_code: That of its class, where it is the user's own.
+
+    Raises:
+        RunError: Options that are no JSON values.
+    """
+    defaults = gym.spec(env_id).kwargs
+    given = {k: v for k, v in arguments.items() if k not in defaults or defaults[k] != v}
+    if isinstance(given.get("evaluator"), str | dict):  # where children train
+        del given["evaluator"]
     options = {k: v for k, v in given.items() if k not in _ELSEWHERE}
     shared = {"recipe": given["recipe"]} if given.get("recipe") else {}
     try:
-        options, shared = json.loads(json.dumps([options, shared]))
+        plain = json.loads(json.dumps([options, shared, record_goals(problem)]))
     except TypeError as error:
         raise RunError(
-            f"options of {spec.id} in a comparison must be numbers, texts, lists or dicts: {error}"
+            f"options of {env_id} in a comparison must be numbers, texts, lists or dicts: {error}"
         ) from error
-    return str(Spec(spec.id, options)), Environment(
-        spec.id,
+    options, shared, goals = plain
+    return str(Spec(env_id, options)), Environment(
+        env_id,
         absolute(options),
         shared,
-        trained=_single(env).trainer is not None,
-        context=json.loads(json.dumps(identity(env))),
+        trained=problem.training is not None,
+        context=json.loads(json.dumps(identity(problem, env_code))),
+        goals=goals,
+        sealed=problem.sealed is not None,
     )
 
 
@@ -201,48 +222,3 @@ def _check_seed(env: Env, seed: int) -> None:
             f"the environment was made with train_seed={trained} and the run has seed {seed}: "
             "make it with train_seed=seed, so that all agents of a seed meet the same noise"
         )
-
-
-class _Clock:
-    """CPU seconds of this process while it runs."""
-
-    def __init__(self) -> None:
-        self._spent = 0.0
-        self._since: float | None = time.process_time()
-
-    @property
-    def seconds(self) -> float:
-        return self._spent + (time.process_time() - self._since if self._since is not None else 0)
-
-    def stop(self) -> None:
-        self._spent, self._since = self.seconds, None
-
-    def start(self) -> None:
-        self._since = time.process_time()
-
-
-class _Untimed:
-    """An evaluator around an evaluator that stops the agent's clock."""
-
-    def __init__(self, inner: Evaluator, clock: _Clock) -> None:
-        self.inner = inner
-        self.clock = clock
-
-    @property
-    def context(self) -> Any:
-        return self.inner.context
-
-    def evaluate(
-        self,
-        architectures: Sequence[Architecture],
-        seeds: Sequence[int] | None = None,
-        on_result: OnResult | None = None,
-    ) -> list[Evaluation]:
-        self.clock.stop()
-        try:
-            return self.inner.evaluate(architectures, seeds, on_result)
-        finally:
-            self.clock.start()
-
-    def close(self) -> None:
-        self.inner.close()

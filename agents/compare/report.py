@@ -95,7 +95,10 @@ def _environment(chart: Chart, style: Mapping[str, Style]) -> str:
 
 def _curves(chart: Chart) -> str:
     standing, timed = chart.standing, chart.seconds
-    limits = (0.0, math.inf if standing.measure.optimum is not None else 100.0)
+    measure = standing.measure
+    limits = (0.0, 100.0) if measure.sealed is None else (0.0, math.inf)
+    if not measure.percent:
+        limits = (-math.inf, math.inf)
     label = f"{unit(standing.measure)}: IQM, 95 % interval"
     charts = [("distinct children", chart.evaluations)]
     if timed:

@@ -23,7 +23,7 @@ from agents.compare.records import Recorder, versions
 from agents.compare.specs import Spec
 from agents.episodes import spending
 from agents.run_directory import RunError
-from agents.search import make_agent_class
+from agents.search import check_options, make_agent_class
 from nas_gym._resolve import named_module
 from nas_gym.evaluators.worker_pool import WorkerPool
 from nas_gym.own_code import code_of
@@ -234,10 +234,8 @@ def make_agent(agent_class: Any, env: Any, seed: int, spec: Spec) -> Any:
     Raises:
         ValueError: It does not take these options, or cannot learn.
     """
-    try:
-        agent = agent_class(env, seed=seed, **spec.options)
-    except TypeError as error:
-        raise ValueError(f"agent {spec}: {error}") from error
+    check_options(str(spec), agent_class, spec.options)
+    agent = agent_class(env, seed=seed, **spec.options)
     if not hasattr(agent, "learn"):
         raise ValueError(f"agent {spec}: {type(agent).__name__} has no learn(budget)")
     return agent

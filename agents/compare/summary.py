@@ -46,12 +46,13 @@ def summarise(out: str | Path) -> Results:
 
 def _runs(results: Results) -> Iterator[dict[str, Any]]:
     for standing in results.standings:
+        columns = standing.measure.objective.columns
         for entry in standing.entries:
             for trial, values in zip(entry.trials, entry.values, strict=True):
                 run, best = trial.record.run, trial.incumbents[-1] if trial.incumbents else None
-                optimum = standing.measure.optimum
-                scores = values if optimum is None else optimum - values
-                regrets = [""] * len(values) if optimum is None else values
+                sealed = standing.measure.sealed
+                scores = values if sealed is None else sealed(run.seed).optimum - values
+                regrets = [""] * len(values) if sealed is None else values
                 yield {
                     "env": run.env,
                     "agent": run.agent,
@@ -60,7 +61,7 @@ def _runs(results: Results) -> Iterator[dict[str, Any]]:
                     "seconds": float(trial.seconds[-1]) if len(trial.seconds) else 0.0,
                     **{f"score_at_{p}%": v for p, v in zip(PERCENTS, scores, strict=True)},
                     **{f"regret_at_{p}%": v for p, v in zip(PERCENTS, regrets, strict=True)},
-                    "val_accuracy": best.val_accuracy if best else "",
+                    **{column.metric.name: column(best) if best else "" for column in columns},
                     "architecture": best.architecture.to_json() if best else "",
                 }
             for record in entry.failed:

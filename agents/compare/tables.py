@@ -23,7 +23,9 @@ PLACES = (
 
 def value(number: float, measure: Measure) -> str:
     """A regret with three decimals, a score with two."""
-    digits = 3 if measure.optimum is not None else 2
+    if not measure.percent:
+        return f"{number:.4g}"
+    digits = 3 if measure.sealed is not None else 2
     return f"{round(number, digits) + 0.0:.{digits}f}"
 
 
@@ -59,30 +61,39 @@ def count(mean: float) -> str:
 
 def unit(measure: Measure) -> str:
     """What the values are, in a few words."""
-    return "regret (points)" if measure.optimum is not None else measure.metric
+    return "regret (points)" if measure.sealed is not None else measure.metric
+
+
+def floor(measure: Measure, points: str = " points") -> str:
+    """The noise floor, where it is known."""
+    noise = measure.noise or 0.0
+    return f"{noise:.2f}{points}" if measure.percent else f"{noise:.2g}"
 
 
 def meaning(standing: Standing) -> str:
     """What is measured in an environment, and how finely it can be."""
     measure = standing.measure
+    column = measure.objective.columns[0]
+    way = "highest" if column.metric.up else "lowest"
     if measure.optimum is not None:
         metric = measure.metric.removesuffix(", %")
         what = (
             f"Regret: the best {metric} of any architecture ({measure.optimum:.2f} %) minus that "
-            "of the architecture whose observed validation accuracy is the highest so far, "
+            f"of the architecture whose observed {column.title} is the {way} so far, "
             "in percentage points; lower is better. The search does not see it."
         )
     else:
         what = (
-            "Score: the highest validation accuracy so far, in percent; higher is better. It is "
-            "what the search climbs, so the best of many noisy trainings looks better than it is."
+            f"Score: the {way} {column.title} so far{', in percent' if measure.percent else ''}; "
+            f"{'higher' if column.metric.up else 'lower'} is better. It is what "
+            "the search climbs, so the best of many noisy trainings looks better than it is."
         )
     if measure.noise is None and measure.trained:
         return f"{what} The noise floor is not known: --noise K measures it."
     if measure.noise is None:
         return f"{what} The noise floor is not known."
     return (
-        f"{what} Noise floor: training one network again changes it by {measure.noise:.2f} points "
+        f"{what} Noise floor: training one network again changes it by {floor(measure)} "
         "(standard deviation). A smaller difference between agents is marked: many seeds may "
         "decide it, but a single training says more."
     )
@@ -94,13 +105,13 @@ def conclusion(standing: Standing) -> str:
         return f"{standing.refusal[0].upper()}{standing.refusal[1:]}."
     decided = [pair for pair in standing.pairs if pair.decided]
     inside = sum(pair.inside_noise for pair in decided)
-    floor = (
+    inside_floor = (
         f" {inside} of the {len(decided)} decided differences are inside the noise floor of "
-        f"{standing.measure.noise:.2f}: one training of one network says more."
+        f"{floor(standing.measure, '')}: one training of one network says more."
         if inside
         else ""
     )
-    return _order(standing) + floor
+    return _order(standing) + inside_floor
 
 
 def _order(standing: Standing) -> str:

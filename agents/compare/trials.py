@@ -18,13 +18,12 @@ from agents.compare.statistics import (
     iqm,
     step_curve,
 )
-from nas_gym import Evaluation
-from nas_gym.evaluation import rank
+from nas_gym import Evaluation, Objective
+from nas_gym.objectives import incumbents
+from nas_gym.tables import Sealed
 
 PERCENTS = (10, 25, 50, 100)  # of the budget
 T = TypeVar("T")
-
-NO_CHILD = 0.0  # the score of a run before its first child that is ok, in percent
 
 
 @dataclass(frozen=True)
@@ -32,33 +31,52 @@ class Measure:
     """What counts as good in one environment.
 
     Attributes:
+        objective: What a search calls best.
         metric: What the score is, in words.
-        score: From an evaluation to its score, in percent.
-        optimum: The best score there is, in percent; None where nobody knows.
-        noise: Standard deviation of one network's score over trainings, in percentage points.
+        sealed: From a run's seed to what a table knows and that run does not see; None where
+            nobody knows.
+        worst: The score of a run before its first child that is ok, as it is shown.
+        noise: Standard deviation of one network's score over trainings, as it is shown.
+        optimum: The best score there is, on average over the seeds; None where nobody knows.
         trained: Whether children are really trained, so that the noise can be measured.
     """
 
+    objective: Objective
     metric: str
-    score: Callable[[Evaluation], float]
-    optimum: float | None = None
+    sealed: Callable[[int], Sealed] | None = None
+    worst: float = 0.0
     noise: float | None = None
+    optimum: float | None = None
     trained: bool = False
 
     @property
     def name(self) -> str:
         """``regret`` where the optimum is known, else ``score``."""
-        return "score" if self.optimum is None else "regret"
+        return "score" if self.sealed is None else "regret"
 
     @property
     def sign(self) -> int:
         """1 where a higher value is better, -1 where a lower one is."""
-        return 1 if self.optimum is None else -1
+        return self.objective.metric.sign if self.sealed is None else -1
 
-    def value(self, incumbent: Evaluation | None) -> float:
-        """Regret (or score) of a run that would end with this incumbent, in points (percent)."""
-        score = NO_CHILD if incumbent is None else self.score(incumbent)
-        return score if self.optimum is None else self.optimum - score
+    @property
+    def percent(self) -> bool:
+        """Whether values are percent, and differences of them points."""
+        return self.sealed is not None or self.objective.metric.unit == "%"
+
+    def score(self, incumbent: Evaluation | None, seed: int) -> float:
+        """What a run with this seed that would end with this incumbent is worth."""
+        if incumbent is None:
+            return self.worst
+        if self.sealed is not None:
+            return self.sealed(seed).score(incumbent.architecture)
+        value = self.objective.value(incumbent)
+        return self.worst if value is None else self.objective.metric.scale * value
+
+    def value(self, incumbent: Evaluation | None, seed: int) -> float:
+        """Its regret, where the optimum is known; else its score."""
+        score = self.score(incumbent, seed)
+        return score if self.sealed is None else self.sealed(seed).optimum - score
 
 
 @dataclass(frozen=True)
@@ -75,22 +93,16 @@ class Trial:
 
     @cached_property
     def incumbents(self) -> list[Evaluation | None]:
-        """The best child by observed validation after each distinct child; ties: the first."""
-        best: Evaluation | None = None
-        found: list[Evaluation | None] = []
-        for row in self.record.rows:
-            if row.evaluation.ok and (best is None or rank(row.evaluation) > rank(best)):
-                best = row.evaluation
-            found.append(best)
-        return found
+        """The best child by the objective after each distinct child; ties: the first."""
+        return incumbents(self.measure.objective, (row.evaluation for row in self.record.rows))
 
     @cached_property
     def values(self) -> Values:
-        """What the incumbent is worth after each distinct child."""
+        """What the incumbent is worth after each distinct child, shape ``(children,)``."""
         known: dict[Evaluation | None, float] = {}
         for one in self.incumbents:
             if one not in known:
-                known[one] = self.measure.value(one)
+                known[one] = self.measure.value(one, self.record.run.seed)
         return np.array([known[one] for one in self.incumbents], dtype=np.float64)
 
     @cached_property
@@ -100,7 +112,7 @@ class Trial:
 
     def after(self, children: int | Sequence[int] | Values) -> Values:
         """What the incumbent is worth after so many distinct children; the last value holds."""
-        start = [self.measure.value(None)]
+        start = [self.measure.value(None, self.record.run.seed)]
         counts = range(len(self.values) + 1)
         return step_curve(
             counts, np.concatenate([start, self.values]), np.atleast_1d(np.asarray(children))

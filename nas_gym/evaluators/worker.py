@@ -3,54 +3,62 @@
 from __future__ import annotations
 
 import resource
-import time
-from pathlib import Path
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
 
-from nas_gym.child import save_child
-from nas_gym.cost import measure
-from nas_gym.evaluation import Evaluation
-from nas_gym.recipe import Recipe
-from nas_gym.search_spaces.base import Architecture, SearchSpace
-from nas_gym.tasks.base import Task
-from nas_gym.training import Trainer, train_network
+from nas_gym.evaluation import Evaluation, Request
+from nas_gym.evaluators import parcels
+from nas_gym.sources.base import Source
+from nas_gym.sources.training import TrainingSource  # noqa: F401  (so that workers have torch)
 
-_trainer: Trainer | None = None
+_sources: dict[str, Source] = {}  # by token; the last one only
+POOL = "pool"
+_making = threading.Lock()
 
 
-def set_up(
-    task: Path, space: SearchSpace, recipe: Recipe, device: str, memory_mb: float | None
-) -> None:
-    """Map the task's tensors and keep a trainer for the calls to come."""
-    global _trainer
+def set_up(make: Callable[[], Source], memory_mb: float | None) -> None:
+    """Make the source of this process's pool.
+
+    Args:
+        make: What `nas_gym.sources.ship` gave.
+        memory_mb: What this process may take, in MiB; None for no limit.
+    """
     if memory_mb is not None:
         # An allocation beyond it fails as a Python exception; the kernel would kill.
         limit = int(memory_mb * 2**20)
         resource.setrlimit(resource.RLIMIT_DATA, (limit, resource.RLIM_INFINITY))
-    _trainer = Trainer(Task.load(task), space, recipe, device)
+    _sources[POOL] = make()
 
 
-def count(architecture: Architecture) -> int:
-    """Multiply-adds of one child; 0 where that fails, as its training will say why."""
-    assert _trainer is not None, "set_up has not run"
-    try:
-        return measure(_trainer.space, architecture, _trainer.recipe).macs
-    except Exception:
-        return 0
+def evaluate(request: Request) -> Evaluation:
+    """Answer for one child with the source of this process's pool."""
+    return _sources[POOL](request)
 
 
-def train(architecture: Architecture, seed: int) -> Evaluation:
-    """Train one child with the trainer of this process."""
-    assert _trainer is not None, "set_up has not run"
-    return _trainer.train(architecture, seed)
+def made(token: str, make: bytes, buffers: Iterable[Any] = ()) -> Source:
+    """The source of this token, which is made if it is new here.
+
+    Args:
+        token: Names the source.
+        make: What `nas_gym.sources.ship` gave, with no arguments, as a parcel.
+        buffers: What the parcel set aside.
+    """
+    with _making:  # two threads of a process make it once
+        source = _sources.get(token)
+        if source is None:
+            function, arguments = parcels.opened(make, buffers)
+            source = function(*arguments)
+            _sources.clear()
+            _sources[token] = source
+    return source
 
 
-def train_to(folder: Path, architecture: Architecture, seed: int) -> float:
-    """Train one child with the trainer of this process and save it; returns the seconds."""
-    assert _trainer is not None, "set_up has not run"
-    t = _trainer
-    started = time.perf_counter()
-    network, _ = train_network(t.space, architecture, t.task, t.recipe, t.device, seed)
-    seconds = time.perf_counter() - started
-    facts = {"task": t.task.name, "recipe": t.recipe.to_dict(), "seed": seed, "seconds": seconds}
-    save_child(folder, network, t.space, architecture, t.task.statistics, **facts)
-    return seconds
+def answer(token: str, make: bytes, request: Request) -> Evaluation:
+    """Answer for one child with the source of this token; see `made`."""
+    return made(token, make)(request)
+
+
+def forget(token: str) -> None:
+    """Drop the source of this token."""
+    _sources.pop(token, None)

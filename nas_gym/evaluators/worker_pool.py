@@ -1,4 +1,4 @@
-"""Processes that may die: one single-worker executor per slot.
+"""Processes that may die: one single-worker executor, and one thread that waits for it, a slot.
 
 A worker that is killed, or killed here because its time is up, costs the one call it was busy
 with; its slot gets a new process and the other slots never notice. `ProcessPoolExecutor` with
@@ -9,24 +9,32 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import shutil
 import signal
-import sys
 import threading
 import time
 import weakref
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError, Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
-from multiprocessing import forkserver, resource_tracker
+from contextlib import suppress
 from pathlib import Path
-from types import ModuleType
+from queue import SimpleQueue
 from typing import Any
+from weakref import WeakSet
 
 from nas_gym.evaluators import parcels
+from nas_gym.evaluators.processes import (
+    end_fork_server,
+    prepare,
+    refuse_daemons,
+    remove,
+    start_fork_server,
+    started_here,
+    without_main,
+)
 
+PATIENCE = 2.0  # seconds that a thread gets to notice that its worker is gone
+PAUSE = 0.5  # seconds before a second try: a signal that ended the worker may be for all
 START_TIMEOUT = 300.0  # seconds; a first worker imports torch, on a busy machine that takes long
 # The optimisers import torch._dynamo when first used: seconds that every worker would pay.
 PRELOAD = ["nas_gym.evaluators.worker", "torch._dynamo"]
@@ -74,18 +82,52 @@ class WorkerPool:
         context = multiprocessing.get_context(start_method)
         if start_method == "forkserver":
             context.set_forkserver_preload(PRELOAD)
-            _start_fork_server()
-        self._clean_up = (
-            None if scratch is None else weakref.finalize(self, _remove, scratch, self._owner)
-        )
+            start_fork_server()
         parcel = parcels.pack((setup, arguments))
-        initializer = (_prepare, (str(scratch) if scratch else None, parcel))
+        initializer = (prepare, (str(scratch) if scratch else None, parcel))
         self._slots = [_Slot(context, initializer) for _ in range(workers)]
+        self._queue: SimpleQueue[_Call | None] = SimpleQueue()
+        self._open: WeakSet[_Call] = WeakSet()
+        self._threads: list[threading.Thread] = []
+        self._clean_up = weakref.finalize(self, _end, self._queue, self._slots, scratch)
 
     @property
     def mine(self) -> bool:
         """Whether this process made it; after a fork the child has none of its workers."""
         return self._owner == os.getpid()
+
+    def submit(
+        self,
+        function: Callable[..., Any],
+        arguments: tuple[Any, ...] = (),
+        timeout: float | None = None,
+    ) -> Future[Any]:
+        """Run ``function(*arguments)`` on the next worker that is free.
+
+        A call whose worker dies is tried once more, since the cause may lie outside it.
+
+        Args:
+            function: What to call.
+            arguments: Its arguments.
+            timeout: Seconds after which its worker is killed.
+
+        Returns:
+            What it returned or raised, or a `WorkerDied` or `WorkerTimeout`. Cancelling it kills
+            the worker that is busy with it.
+
+        Raises:
+            RuntimeError: The pool is closed.
+        """
+        if self._slots[0].closed:
+            raise RuntimeError("this pool of workers is closed")
+        call = _Call(parcels.pack((function, arguments)), timeout)
+        for slot in self._slots[len(self._threads) :]:  # at the first call
+            thread = threading.Thread(target=_serve, args=(self._queue, slot), daemon=True)
+            thread.start()
+            self._threads.append(thread)
+        self._open.add(call)
+        self._queue.put(call)
+        return call
 
     def run(
         self,
@@ -100,57 +142,23 @@ class WorkerPool:
             function: What to call.
             calls: Its arguments; started in this order.
             on_result: Called in this thread with the position of each call and what it returned,
-                or with a `WorkerDied` or `WorkerTimeout`. A call whose worker dies is tried once
-                more, since the cause may lie outside it.
+                or with a `WorkerDied` or `WorkerTimeout`.
             timeout: Seconds after which a call's worker is killed.
 
         Raises:
-            Exception: Whatever a call raises; the other workers are stopped.
+            Exception: Whatever a call raises; the others are cancelled.
         """
-        queue = deque(range(len(calls)))
-        tries = [0] * len(calls)
-        running: dict[Future[Any], tuple[_Slot, int, float]] = {}
-        idle = list(self._slots)
+        futures = {self.submit(function, call, timeout): i for i, call in enumerate(calls)}
         try:
-            while queue or running:
-                while queue and idle:
-                    slot, index = idle.pop(), queue.popleft()
-                    tries[index] += 1
-                    future = slot.submit(parcels.pack((function, calls[index])))
-                    running[future] = (slot, index, time.monotonic())
-                done = self._wait(running, timeout)
-                for future in done:
-                    slot, index, _ = running.pop(future)
-                    idle.append(slot)
-                    try:
-                        parcel = future.result()
-                    except BrokenProcessPool:
-                        slot.kill()
-                        if tries[index] < 2:
-                            queue.appendleft(index)
-                            continue
-                        on_result(index, WorkerDied("its process died, twice"))
-                    else:
-                        on_result(index, parcels.open_result(parcel))
-                for future, (slot, index, started) in list(running.items()):
-                    if timeout is not None and time.monotonic() - started > timeout:
-                        del running[future]
-                        slot.kill()
-                        idle.append(slot)
-                        on_result(index, WorkerTimeout(f"killed after {timeout:g} s"))
-        finally:
-            for slot, _, _ in running.values():  # only when an exception is on its way
-                slot.kill()
-
-    @staticmethod
-    def _wait(
-        running: dict[Future[Any], tuple[_Slot, int, float]], timeout: float | None
-    ) -> set[Future[Any]]:
-        patience = None
-        if timeout is not None:
-            oldest = min(started for _, _, started in running.values())
-            patience = max(0.0, oldest + timeout - time.monotonic()) + 0.01
-        return wait(running, timeout=patience, return_when=FIRST_COMPLETED).done
+            for future in as_completed(futures):
+                error = future.exception()
+                if error is not None and not isinstance(error, WorkerDied | WorkerTimeout):
+                    raise error
+                on_result(futures[future], future.result() if error is None else error)
+        except BaseException:
+            for future in futures:
+                future.cancel()
+            raise
 
     def processes(self) -> list[int]:
         """Process ids of the workers that are alive."""
@@ -158,10 +166,79 @@ class WorkerPool:
 
     def close(self) -> None:
         """End every worker; closing twice is fine."""
-        for slot in self._slots:
+        for call in list(self._open):
+            call.cancel()
+        self._clean_up()
+        for thread in self._threads:  # what they hold is freed before the program may end
+            thread.join(PATIENCE)
+
+
+def _serve(queue: SimpleQueue[_Call | None], slot: _Slot) -> None:
+    """Do one call after the other, in a thread that has a slot to itself."""
+    while (call := queue.get()) is not None:
+        if call.set_running_or_notify_cancel():
+            try:
+                call.set_result(parcels.open_result(_answer(call, slot)))
+            except BaseException as error:
+                call.set_exception(error)
+            call.slot = None
+        del call  # whoever waits for a call holds it, and nobody else
+
+
+def _answer(call: _Call, slot: _Slot) -> bytes:
+    for _ in range(2):
+        try:
+            call.slot = None
+            future = slot.submit(call.parcel)
+            call.slot = slot
+            if call.stopped:
+                slot.kill()
+            return future.result(call.timeout)
+        except TimeoutError as error:
             slot.kill()
-        if self._clean_up is not None:
-            self._clean_up()
+            raise WorkerTimeout(f"killed after {call.timeout:g} s") from error
+        except (BrokenProcessPool, CancelledError):
+            slot.kill()
+            if not call.stopped:
+                time.sleep(PAUSE)
+            if call.stopped or slot.closed:
+                raise CancelledError from None
+    raise WorkerDied("its process died, twice")
+
+
+def _end(queue: SimpleQueue[_Call | None], slots: Sequence[_Slot], scratch: Path | None) -> None:
+    """Of a pool: end its threads, workers and folder."""
+    for slot in slots:
+        slot.closed = True
+        queue.put(None)
+    deadline = time.monotonic() + PATIENCE
+    while any(slot.starting for slot in slots) and time.monotonic() < deadline:
+        if slots[0].owner == os.getpid():
+            end_fork_server()  # it would go on to start a worker that finds nobody
+        time.sleep(0.02)  # another one may be on its way
+    for slot in slots:
+        slot.kill()
+    if scratch is not None:
+        remove(scratch, slots[0].owner)
+
+
+class _Call(Future[Any]):
+    """A call that waits for a slot, or has one."""
+
+    def __init__(self, parcel: bytes, timeout: float | None) -> None:
+        super().__init__()
+        self.parcel = parcel
+        self.timeout = timeout
+        self.slot: _Slot | None = None
+        self.stopped = False
+
+    def cancel(self) -> bool:
+        """Do not start it; where it runs, kill its worker."""
+        self.stopped = True
+        slot = self.slot
+        if not super().cancel() and slot is not None:
+            slot.kill()
+        return self.cancelled()
 
 
 class _Slot:
@@ -172,34 +249,45 @@ class _Slot:
         self._initializer = initializer
         self._executor: ProcessPoolExecutor | None = None
         self.process: int | None = None
+        self.owner = os.getpid()
+        self.closed = False
+        self.starting = False  # whether its process was asked for and has not answered yet
+        _all_slots.add(self)
 
     def submit(self, parcel: bytes) -> Future[bytes]:
+        if self.closed:
+            raise CancelledError
         if self._executor is not None:
             try:
                 return self._executor.submit(parcels.answer, parcel)
             except BrokenProcessPool:  # killed while it was idle
                 self.kill()
-        self._start()
-        assert self._executor is not None
-        return self._executor.submit(parcels.answer, parcel)
+        self.starting = True
+        try:
+            self._start()
+        finally:
+            self.starting = False
+        executor = self._executor
+        if executor is None:  # closed in the meantime
+            raise CancelledError
+        return executor.submit(parcels.answer, parcel)
 
     def _start(self) -> None:
         setup, arguments = self._initializer
         self._executor = ProcessPoolExecutor(1, self._context, setup, arguments)
         try:
-            with _without_main():
-                started = self._executor.submit(_started)
+            with without_main():
+                started = self._executor.submit(started_here)
             # Waiting here keeps the start out of the child's time limit.
             self.process, outcome = started.result(START_TIMEOUT)
-        except (BrokenProcessPool, TimeoutError) as error:
+        except (BrokenProcessPool, CancelledError, TimeoutError, EOFError, OSError) as error:
             self.kill()
+            if not self.closed:
+                time.sleep(PAUSE)
             raise RuntimeError(
                 "a worker process did not start: it ended, or was killed, before its first child "
                 "(what it said stands above)"
             ) from error
-        except BaseException:  # Ctrl-C
-            _end_fork_server()  # it would go on to start a worker that finds nobody
-            raise
         try:
             parcels.open_result(outcome)
         except BaseException:
@@ -207,6 +295,9 @@ class _Slot:
             raise
 
     def kill(self) -> None:
+        """End the process, where it has answered."""
+        if self.owner != os.getpid():  # a fork has none of them
+            return
         executor, self._executor = self._executor, None
         process, self.process = self.process, None
         if process is not None:
@@ -216,84 +307,14 @@ class _Slot:
             executor.shutdown(wait=process is not None, cancel_futures=True)
 
 
-def _start_fork_server() -> None:
-    """Start it deaf to Ctrl-C, which a terminal sends to it too while it still imports."""
-    resource_tracker.ensure_running()  # which would unblock the signal
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        forkserver.ensure_running()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+_all_slots: WeakSet[_Slot] = WeakSet()
 
 
-def _end_fork_server() -> None:
-    """Kill it; the next process that needs one starts another."""
-    process = getattr(forkserver._forkserver, "_forkserver_pid", None)
-    if process is not None:
-        with suppress(ProcessLookupError):
-            os.kill(process, signal.SIGKILL)
+def _end_all() -> None:
+    """Before the program ends: it would wait for calls that nobody waits for any more."""
+    for slot in list(_all_slots):
+        slot.closed = True
+        slot.kill()
 
 
-def refuse_daemons() -> None:
-    """Refuse worker processes where Python allows none.
-
-    Raises:
-        ValueError: This process is a daemon, as those of vector environments are.
-    """
-    if multiprocessing.current_process().daemon:
-        raise ValueError(
-            "a pool of workers cannot start inside a process of SubprocVecEnv or AsyncVectorEnv: "
-            "make one environment with gym.make_vec(id, num_envs=..., evaluator={'name': 'pool', "
-            "'workers': ...}), or let each process train inline (evaluator='inline')"
-        )
-
-
-_starting = threading.Lock()
-
-
-@contextmanager
-def _without_main() -> Iterator[None]:
-    """Start a process that does not import the program's main module again.
-
-    What it needs of that module travels in its parcels, so there may be no file to import (standard
-    input, a notebook), or one that would start everything anew.
-    """
-    with _starting:
-        main = sys.modules["__main__"]
-        sys.modules["__main__"] = ModuleType("__main__")
-        try:
-            yield
-        finally:
-            sys.modules["__main__"] = main
-
-
-def _remove(scratch: Path, owner: int) -> None:
-    if os.getpid() == owner:  # not when a fork of it ends
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
-_outcome = b""  # of setting this worker up
-
-
-def _started() -> tuple[int, bytes]:
-    """Which process a worker is, and how its setup went."""
-    return os.getpid(), _outcome
-
-
-def _prepare(scratch: str | None, parcel: bytes) -> None:
-    """First thing in a new worker."""
-    global _outcome
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, args=(scratch,), daemon=True).start()
-    with suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_bytes(b"1000")
-    _outcome = parcels.answer(parcel)
-
-
-def _end_with_parent(scratch: str | None) -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        if scratch is not None:
-            shutil.rmtree(scratch, ignore_errors=True)
-        os._exit(1)
+threading._register_atexit(_end_all)  # type: ignore[attr-defined]  # atexit would be too late

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nas_gym.search_spaces.architecture import Architecture, Layer, format_layer, show
+
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
+
+    from nas_gym.recipe import Recipe
+
+__all__ = [
+    "Actions",
+    "Architecture",
+    "Choice",
+    "Decision",
+    "Layer",
+    "SearchSpace",
+    "format_layer",
+]
 
 Choice: TypeAlias = str | int
-Layer: TypeAlias = tuple[Any, ...]  # JSON scalars, or tuples of them
 Actions: TypeAlias = Sequence[int] | NDArray[np.int64]
 
 
@@ -38,59 +50,6 @@ class Decision:
 
 
 @dataclass(frozen=True)
-class Architecture:
-    """The canonical, immutable description of one child network.
-
-    Two action sequences that give the same network give equal architectures, so an architecture
-    is what results are stored and repeats are recognised by.
-
-    Attributes:
-        space: Name of the search space that wrote it and can build it.
-        layers: One tuple of JSON scalars per layer (or edge, or node: the space says which).
-    """
-
-    space: str
-    layers: tuple[Layer, ...]
-
-    def to_json(self) -> str:
-        """The one JSON text of this architecture: equal architectures, equal text."""
-        return json.dumps({"space": self.space, "layers": self.layers}, separators=(",", ":"))
-
-    @classmethod
-    def from_json(cls, text: str) -> Architecture:
-        """Read what `to_json` wrote.
-
-        Raises:
-            ValueError: The text is not an architecture.
-        """
-        try:
-            value = json.loads(text)
-            layers = tuple(_freeze(layer) for layer in value["layers"])
-            if not all(isinstance(layer, tuple) for layer in layers):
-                raise TypeError("a layer is a list")
-            return cls(str(value["space"]), layers)
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"not an architecture in JSON: {text[:80]!r}") from error
-
-    @property
-    def key(self) -> str:
-        """A short, stable name: the first 16 hex digits of the sha256 of the JSON text."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
-
-    def __str__(self) -> str:
-        return f"{self.space}: " + (" | ".join(map(format_layer, self.layers)) or "(no layer)")
-
-
-def format_layer(layer: Layer) -> str:
-    """One layer in words, e.g. ``conv3 64 relu batch_norm``."""
-    return " ".join(format_layer(part) if isinstance(part, tuple) else str(part) for part in layer)
-
-
-def _freeze(value: Any) -> Any:
-    return tuple(_freeze(item) for item in value) if isinstance(value, list) else value
-
-
-@dataclass(frozen=True)
 class SearchSpace(ABC):
     """An ordered list of decisions, their canonical reading, and the networks they stand for.
 
@@ -99,14 +58,16 @@ class SearchSpace(ABC):
     known to change nothing). The README shows one.
 
     Attributes:
-        input_shape: Shape of one input as ``(channels, height, width)``.
+        input_shape: Shape of one input: of images ``(channels, height, width)``.
         num_classes: Number of outputs.
+        vocabulary: Number of tokens, where inputs are tokens; None for numbers.
     """
 
     name: ClassVar[str]
 
     input_shape: tuple[int, ...]
     num_classes: int
+    vocabulary: int | None = field(default=None, kw_only=True)
 
     @property
     @abstractmethod
@@ -128,6 +89,35 @@ class SearchSpace(ABC):
         Raises:
             ValueError: The architecture is not one of this space.
         """
+
+    def recipe(self, architecture: Architecture, recipe: Recipe) -> Recipe:
+        """How a child is trained, where some decisions are about that.
+
+        Args:
+            architecture: The child.
+            recipe: What holds for all; `Recipe.replaced` changes a field.
+        """
+        del architecture
+        return recipe
+
+    def example(self, count: int) -> Tensor:
+        """``count`` inputs of zeros, on the default device."""
+        import torch
+
+        kind = torch.float32 if self.vocabulary is None else torch.int64
+        return torch.zeros(count, *self.input_shape, dtype=kind)
+
+    def encode(self, architecture: Architecture) -> tuple[int, ...]:
+        """The actions that write an architecture, so that ``decode(encode(a)) == a``.
+
+        A space that has this recognises what it could have written: `check` refuses everything
+        else before anything is built.
+
+        Raises:
+            ValueError: The architecture is not one of this space.
+            NotImplementedError: The space does not say.
+        """
+        raise NotImplementedError
 
     def redundant(self, chosen: tuple[Choice, ...]) -> Collection[int]:
         """Indices for the next decision that give the same network as a lower index.
@@ -228,15 +218,57 @@ class SearchSpace(ABC):
         own = type(self)
         ours = own.__module__.startswith("nas_gym.")
         name = self.name if ours else f"{own.__module__}:{own.__qualname__}"
-        return {"name": name, **json.loads(json.dumps(asdict(self)))}
+        fields = asdict(self)
+        if self.vocabulary is None:
+            del fields["vocabulary"]
+        return {"name": name, **json.loads(json.dumps(fields))}
 
     def check(self, architecture: Architecture) -> None:
-        """Refuse an architecture of another space.
+        """Refuse an architecture that this space could not have written.
+
+        A space without an `encode` of its own refuses those of another space only.
 
         Raises:
-            ValueError: It names another space.
+            ValueError: The message says what is wrong with it.
         """
-        if architecture.space != self.name:
+        space: object = architecture.space
+        if not (isinstance(space, str) and space == self.name):
+            raise ValueError(f"{self.name} cannot build an architecture of the space {show(space)}")
+        if type(self).encode is not SearchSpace.encode:
+            self.encode(architecture)
+
+    def _verified(self, architecture: Architecture, per_layer: int) -> tuple[int, ...]:
+        """The actions that choose what an architecture's layers say, if they write just that.
+
+        An `encode` for spaces whose layers are their choices: ``per_layer`` decisions a layer,
+        one after the other. What a layer leaves out, and the layers that are not there, take
+        action 0, the one that is never redundant.
+
+        Raises:
+            ValueError: They write something else, or there are none.
+        """
+        actions: list[int] = []
+        layers: object = architecture.layers
+        for layer in layers if isinstance(layers, tuple) else (layers,):
+            if not isinstance(layer, tuple):
+                raise ValueError(f"{self.name} writes tuples as layers, not {show(layer)}")
+            for choice in layer:
+                actions.append(self._action(len(actions), choice))
+            actions += [0] * (-len(actions) % per_layer)
+        actions += [0] * (len(self.decisions) - len(actions))
+        written = self.decode(actions)
+        # Equal is not enough: True == 1, in another text.
+        if written != architecture or written.to_json() != architecture.to_json():
             raise ValueError(
-                f"{self.name} cannot build an architecture of the space {architecture.space!r}"
+                f"{self.name} does not write this architecture, but {show(str(written))}"
             )
+        return tuple(actions)
+
+    def _action(self, step: int, choice: object) -> int:
+        if step >= len(self.decisions):
+            raise ValueError(f"{self.name} makes no architecture of so many layers")
+        decision = self.decisions[step]
+        if isinstance(choice, str | int) and choice in decision.choices:
+            return decision.choices.index(choice)
+        offered = show(decision.choices)
+        raise ValueError(f"{self.name}: {decision.name} is one of {offered}, not {show(choice)}")

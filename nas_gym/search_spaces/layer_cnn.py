@@ -92,8 +92,20 @@ class LayerCNN(SearchSpace):
             return range(1, len(self.decisions[len(chosen)].choices))
         return ()
 
+    def encode(self, architecture: Architecture) -> tuple[int, ...]:
+        """The choices of each layer; identities last, and the first choice where none matters.
+
+        Raises:
+            ValueError: The architecture is not one of this space.
+        """
+        return self._verified(architecture, 4)
+
     def build(self, architecture: Architecture) -> nn.Module:
-        """The network of an architecture of this space."""
+        """The network of an architecture of this space.
+
+        Raises:
+            ValueError: The architecture is not one of this space.
+        """
         self.check(architecture)
         stride, _ = self._stem
         modules: list[nn.Module] = [

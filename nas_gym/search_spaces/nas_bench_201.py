@@ -91,8 +91,20 @@ class NASBench201(SearchSpace):
             if any((rest[operation] == lower).all() for lower in rest[:operation])
         ]
 
+    def encode(self, architecture: Architecture) -> tuple[int, ...]:
+        """The operation of each edge, as it says it: the first isomorphic cell writes itself.
+
+        Raises:
+            ValueError: The architecture is not one of this space.
+        """
+        return self._verified(architecture, 1)
+
     def build(self, architecture: Architecture) -> nn.Module:
-        """The network of an architecture of this space."""
+        """The network of an architecture of this space.
+
+        Raises:
+            ValueError: The architecture is not one of this space.
+        """
         self.check(architecture)
         inputs, size = image_size(self.input_shape)
         operations = [operation for (operation,) in architecture.layers]

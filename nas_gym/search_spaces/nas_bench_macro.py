@@ -77,8 +77,20 @@ class NASBenchMacro(SearchSpace):
             start += length
         return tuple(layers)
 
+    def encode(self, architecture: Architecture) -> tuple[int, ...]:
+        """The block of each layer, as it says it.
+
+        Raises:
+            ValueError: The architecture is not one of this space.
+        """
+        return self._verified(architecture, 1)
+
     def build(self, architecture: Architecture) -> nn.Module:
-        """The network of an architecture of this space."""
+        """The network of an architecture of this space.
+
+        Raises:
+            ValueError: The architecture is not one of this space.
+        """
         self.check(architecture)
         channels, size = image_size(self.input_shape)
         width = self.stem_width

@@ -93,8 +93,20 @@ class PlainCNN(SearchSpace):
             size = self._size_after(index, int(kernel), str(padding), size)
         return () if self._padding_matters(int(chosen[-1]), size) else (1,)
 
+    def encode(self, architecture: Architecture) -> tuple[int, ...]:
+        """The choices of each layer, as it says them.
+
+        Raises:
+            ValueError: The architecture is not one of this space.
+        """
+        return self._verified(architecture, 3)
+
     def build(self, architecture: Architecture) -> nn.Module:
-        """The network of an architecture of this space."""
+        """The network of an architecture of this space.
+
+        Raises:
+            ValueError: The architecture is not one of this space.
+        """
         self.check(architecture)
         channels, size = image_size(self.input_shape)
         modules: list[nn.Module] = []

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nas_gym.evaluation import Evaluation
+from nas_gym.evaluation import ACCURACY, Evaluation, Request
 from nas_gym.search_spaces import Architecture, SearchSpace
+from nas_gym.sources import FunctionSource
 from nas_gym.tasks import DataError
 
 Floats = NDArray[np.float64]
@@ -64,7 +65,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class LookUp:
-    """What a search may see of a table: the function behind a `TableEvaluator`.
+    """What a search may see of a table: the function behind its source.
 
     Attributes:
         rows: Numbers the architectures.
@@ -85,22 +86,21 @@ class LookUp:
     def __call__(self, architecture: Architecture, seed: int) -> Evaluation:
         """The record of one child."""
         row = self.rows.number(architecture)
+        costs = {"params": self.params, "macs": self.macs}
         return Evaluation(
-            architecture,
+            Request(architecture, seed),
             "ok",
-            val_accuracy=float(self.accuracy(seed)[row]),
-            params=None if self.params is None else int(self.params[row]),
-            macs=None if self.macs is None else int(self.macs[row]),
-            seconds=0.0 if self.seconds is None else float(self.seconds[row]),
-            epochs=self.epochs,
-            seed=seed,
-            source="table",
+            {"accuracy": float(self.accuracy(seed)[row])},
+            {name: int(values[row]) for name, values in costs.items() if values is not None},
+            0.0 if self.seconds is None else float(self.seconds[row]),
+            self.epochs,
+            "table",
         )
 
 
 @dataclass(frozen=True)
-class Scores:
-    """What a table knows and a search never sees.
+class Sealed:
+    """What a table knows and a search with one seed never sees.
 
     Attributes:
         metric: What a score is, in words.
@@ -124,6 +124,28 @@ class Scores:
     def regret(self, architecture: Architecture) -> float:
         """How far it is from the optimum, in percentage points."""
         return self.optimum - self.score(architecture)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A benchmark's answers.
+
+    Attributes:
+        space: The search space whose networks it knows.
+        look_up: What a search may see.
+        name: What it is called, with what tells it from others; results are stored under it.
+        sealed: What a search with a ``train_seed`` does not see: from that seed.
+    """
+
+    space: SearchSpace
+    look_up: LookUp
+    name: str
+    sealed: Callable[[int], Sealed]
+
+    @property
+    def source(self) -> FunctionSource:
+        """What answers for its networks."""
+        return FunctionSource(self.look_up, self.name, self.space, (ACCURACY,))
 
 
 def read(path: Path, what: str, reader: Callable[[Path], Any]) -> Any:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 
 from nas_gym._resolve import unknown
-from nas_gym.evaluators import TableEvaluator
 from nas_gym.search_spaces import NASBench201
 from nas_gym.search_spaces.nas_bench_201 import EDGES, OPERATIONS
-from nas_gym.tables.base import Floats, Integers, LookUp, Rows, Scores, digest, read
+from nas_gym.tables.base import Floats, Integers, LookUp, Rows, Sealed, Table, digest, read
 from nas_gym.tasks import DataError, data_root
 
 Dataset = Literal["cifar10", "cifar100", "imagenet16"]
@@ -41,10 +40,10 @@ def space(dataset: str) -> NASBench201:
     return NASBench201(shape, classes, merge_isomorphic=False)
 
 
-def evaluator(
-    dataset: str = "cifar10", path: str | None = None, data_dir: str | None = None
-) -> TableEvaluator:
+def table(dataset: str = "cifar10", path: str | None = None, data_dir: str | None = None) -> Table:
     """What a search may see: 12-epoch validation accuracy, size, and the seconds of that training.
+
+    Sealed is the test accuracy after 200 epochs.
 
     Args:
         dataset: ``"cifar10"``, ``"cifar100"`` or ``"imagenet16"``.
@@ -71,16 +70,20 @@ def evaluator(
         seconds,
         EPOCHS,
     )
-    return TableEvaluator(look_up, f"nas_bench_201/{dataset}/{digest(accuracy)}", rows.space)
+    name = f"nas_bench_201/{dataset}/{digest(accuracy)}"
+    return Table(rows.space, look_up, name, partial(sealed, dataset, path, data_dir))
 
 
-def scores(
-    dataset: str = "cifar10", path: str | None = None, data_dir: str | None = None
-) -> Scores:
-    """Test accuracy after 200 epochs, which a search never sees."""
+def sealed(dataset: str, path: str | None, data_dir: str | None, seed: int) -> Sealed:
+    """Test accuracy after 200 epochs, which a search never sees, whatever its seed."""
+    del seed
+    return _sealed(dataset, find(dataset, path, data_dir))
+
+
+def _sealed(dataset: str, file: Path) -> Sealed:
     rows = Rows(space(dataset))
-    values = _column(find(dataset, path, data_dir), f"acc200_{DATASETS[dataset][0]}_test")
-    return Scores(
+    values = _column(file, f"acc200_{DATASETS[dataset][0]}_test")
+    return Sealed(
         f"test accuracy after 200 epochs on {dataset}, %",
         float(values.max()),
         _noise(values, dataset),

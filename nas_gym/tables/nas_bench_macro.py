@@ -7,16 +7,15 @@ the *test* images: they compare searches, and estimate nothing.
 from __future__ import annotations
 
 import json
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
 
 from nas_gym._resolve import unknown
-from nas_gym.evaluators import TableEvaluator
 from nas_gym.search_spaces import NASBenchMacro
-from nas_gym.tables.base import Floats, Integers, LookUp, Rows, Scores, digest, read
+from nas_gym.tables.base import Floats, Integers, LookUp, Rows, Sealed, Table, digest, read
 from nas_gym.tasks import DataError, data_root
 
 Training = Literal["drawn", "mean"]
@@ -26,10 +25,10 @@ EPOCHS = 50
 SPACE = NASBenchMacro((3, 32, 32), 10)
 
 
-def evaluator(
+def table(
     training: Training = "drawn", path: str | None = None, data_dir: str | None = None
-) -> TableEvaluator:
-    """What a search may see.
+) -> Table:
+    """What a search may see, and what is sealed.
 
     Args:
         training: The reward is the accuracy of one of the trainings, ``"drawn"`` by the seed for
@@ -45,27 +44,42 @@ def evaluator(
         raise ValueError(unknown("training", training, get_args(Training)))
     file = find(path, data_dir)
     accuracies, params, macs = _columns(file)
-    draw = _Draw(file, training)
+    look_up = LookUp(Rows(SPACE), _Draw(file, training), params, macs, None, EPOCHS)
     name = f"nas_bench_macro/{training}/{digest(accuracies)}"
-    return TableEvaluator(LookUp(Rows(SPACE), draw, params, macs, None, EPOCHS), name, SPACE)
+    return Table(SPACE, look_up, name, partial(sealed, training, path, data_dir))
 
 
-def scores(path: str | None = None, data_dir: str | None = None) -> Scores:
-    """The mean accuracy of all trainings.
+def sealed(training: Training, path: str | None, data_dir: str | None, seed: int) -> Sealed:
+    """The mean accuracy of the trainings that a search did not see.
 
-    A search with a drawn training is paid one of them, so the score of what it chooses is partly
-    its reward, and as lucky.
+    A search with a drawn training sees one of them, by its seed. One with their mean sees all, so
+    its score is its reward.
     """
-    accuracies, _, _ = _columns(find(path, data_dir))
+    file = find(path, data_dir)
+    _columns(file)  # which says what is wrong with it
+    return _sealed(training, file, file.stat().st_mtime_ns, seed)
+
+
+@lru_cache(maxsize=32)
+def _sealed(training: Training, file: Path, written: int, seed: int) -> Sealed:
+    """What `sealed` gives, kept for each file as it was ``written`` last, in nanoseconds."""
+    del written
+    accuracies, _, _ = _columns(file)
+    count = accuracies.shape[1]
     values = 100 * accuracies.mean(1)
+    metric = f"mean accuracy of {count} trainings, %"
+    if training == "drawn" and count > 1:
+        seen = accuracies[np.arange(len(accuracies)), _drawn(accuracies, seed)]
+        values = 100 * (accuracies.sum(1) - seen) / (count - 1)
+        metric = f"mean accuracy of the {count - 1} trainings that the search did not see, %"
     rows = Rows(SPACE)
     reachable = rows.reachable()
-    good = reachable[values[reachable] >= np.median(values[reachable])]
+    means = accuracies.mean(1)
+    good = reachable[means[reachable] >= np.median(means[reachable])]
     noise = None
-    if accuracies.shape[1] > 1:
+    if count > 1:
         noise = float(np.sqrt((100 * accuracies[good]).var(1, ddof=1).mean()))
-    metric = f"mean accuracy of {accuracies.shape[1]} trainings, %"
-    return Scores(metric, float(values[reachable].max()), noise, rows, values)
+    return Sealed(metric, float(values[reachable].max()), noise, rows, values)
 
 
 def find(path: str | None, data_dir: str | None) -> Path:
@@ -92,12 +106,16 @@ class _Draw:
             if self.training == "mean":
                 self._drawn = accuracies.mean(1)
             else:
-                count, trainings = accuracies.shape
-                random = np.random.default_rng(seed % 2**64)  # negative seeds too, as torch does
-                chosen = random.integers(trainings, size=count)
-                self._drawn = accuracies[np.arange(count), chosen]
+                self._drawn = accuracies[np.arange(len(accuracies)), _drawn(accuracies, seed)]
             self._seed = seed
         return self._drawn
+
+
+def _drawn(accuracies: Floats, seed: int) -> Integers:
+    """Which training of each architecture a search with this seed sees, ``(6561,)``."""
+    count, trainings = accuracies.shape
+    random = np.random.default_rng(seed % 2**64)  # negative seeds too, as torch does
+    return np.asarray(random.integers(trainings, size=count), dtype=np.int64)
 
 
 def _columns(file: Path) -> tuple[Floats, Integers, Integers]:

@@ -1,4 +1,4 @@
-"""Tasks: data as tensors in memory, fixed splits, and a test set that a search never sees."""
+"""Tasks: data with fixed splits, what is particular to them, and a test set that stays sealed."""
 
 from __future__ import annotations
 
@@ -12,9 +12,13 @@ from typing import Any
 
 from nas_gym._resolve import resolve
 from nas_gym.isolation import isolated
-from nas_gym.tasks.base import DataError, Split, Task
+from nas_gym.tasks.base import SCORE_BATCH, Batch, Data, Part, Task
+from nas_gym.tasks.classification import Classification
 from nas_gym.tasks.digits import digits
 from nas_gym.tasks.folder import absolute, from_folder
+from nas_gym.tasks.image_classification import ImageClassification
+from nas_gym.tasks.split import DataError, Split
+from nas_gym.tasks.tensors import Tensors
 from nas_gym.tasks.vision import cifar10, fashion_mnist, mnist
 
 TASKS: dict[str, Callable[[Path], Task]] = {
@@ -27,7 +31,8 @@ TASKS: dict[str, Callable[[Path], Task]] = {
 DATA_VARIABLE = "NAS_GYM_DATA"
 FOLDER = "folder:"
 
-__all__ = ["DATA_VARIABLE", "TASKS", "DataError", "Split", "Task", "data_root", "from_folder"]
+__all__ = ["DATA_VARIABLE", "SCORE_BATCH", "TASKS", "Batch", "Classification", "Data", "DataError"]
+__all__ += ["ImageClassification", "Part", "Split", "Task", "Tensors", "data_root", "from_folder"]
 __all__ += ["load_task", "task_code"]
 
 

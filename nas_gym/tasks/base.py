@@ -1,206 +1,196 @@
-"""A task: images with a fixed train and validation split, and a test set that stays sealed."""
+"""What every task is: data with a fixed split, and all that is particular to them."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias
 
 import torch
+from torch import Tensor, nn
 
+from nas_gym.evaluation import Metric
 from nas_gym.isolation import isolated
 from nas_gym.recipe import Recipe
-from nas_gym.tasks.arrays import as_split, check_range, count_classes
-from nas_gym.tasks.split import DataError, Split, check_share, hold_out
-from nas_gym.tasks.statistics import channel_statistics
+from nas_gym.tasks.split import DataError
 
-__all__ = ["DataError", "Split", "Task"]
+if TYPE_CHECKING:
+    from nas_gym.tasks.image_classification import ImageClassification
+
+SCORE_BATCH = 256  # larger batches leave the cache and are slower on a CPU
+
+Part: TypeAlias = Literal["train", "validation", "all"]  # all: both, for a retraining
 
 
-@dataclass(frozen=True, eq=False)
-class Task:
-    """What children are trained for.
+class Batch(NamedTuple):
+    """What one step sees.
 
-    The training images are in class-interleaved order (the first image of every class, the
-    second of every class, ...), so that any prefix of them is balanced.
+    Attributes:
+        inputs: What the network takes.
+        targets: What it should say.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+
+
+class Data(Protocol):
+    """Examples on a device, ready to be trained on or scored."""
+
+    def __len__(self) -> int:
+        """Number of examples."""
+
+    def steps(self, size: int) -> int:
+        """Number of batches of an epoch."""
+
+    def batches(
+        self, size: int, random: torch.Generator | None = None, limit: int | None = None
+    ) -> Iterator[Batch]:
+        """Batches of ``size`` examples.
+
+        Args:
+            size: Examples of a batch.
+            random: For an epoch of training: draws the order and what augments; `steps` batches.
+                None: all examples in order, as they are, a last smaller batch too.
+            limit: The first so many examples only; not beside ``random``.
+        """
+
+
+class Task(ABC):
+    """What children are trained for: the form of its inputs, batches, loss and metrics.
+
+    A task of one's own is a subclass of `Classification` (which brings loss and metrics), or of
+    this. It needs a `name`, `input_shape`, `num_classes`, `metrics`, `data`, `loss` and `score`;
+    what else is here has defaults, and `Tensors` are data in memory. `Task.from_tensors` makes one
+    from images in arrays.
 
     Attributes:
         name: Short name; results are known by the data, whatever it is called.
-        train: What children are trained on.
-        validation: What they are scored on during a search.
-        num_classes: Number of classes.
+        num_classes: Number of outputs: classes, words, or values of a regression.
         recipe: The recipe that suits the data, where the user says nothing else.
+        vocabulary: Number of tokens, where inputs are tokens; None for numbers.
+        classes: Names of the outputs, in their order; empty where they have none.
+        augmentations: What `Recipe.augmentation` may be.
+        memory_formats: How inputs and weights may lie in memory, the fastest first: where a
+            network does not bear one, the next is tried.
+        front: What turns raw inputs into those of a network, for `nas_gym.child.make_front`.
     """
 
     name: str
-    train: Split
-    validation: Split
     num_classes: int
-    recipe: Recipe = field(default_factory=Recipe)
-    _open_test: Callable[[], Split] | None = field(default=None, repr=False)
-
-    @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """``(channels, height, width)`` of one image."""
-        height, width, channels = self.train.images.shape[1:]
-        return channels, height, width
-
-    @cached_property
-    @isolated
-    def statistics(self) -> tuple[list[float], list[float]]:
-        """Per-channel mean and standard deviation of the training images, to normalise with."""
-        return channel_statistics(self.train.images.numpy())
+    recipe: Recipe = Recipe()
+    vocabulary: int | None = None
+    classes: tuple[str, ...] = ()
+    augmentations: ClassVar[tuple[str, ...]] = ("none",)
+    memory_formats: ClassVar[tuple[torch.memory_format, ...]] = (torch.contiguous_format,)
+    front: Mapping[str, Any] = {"name": "identity"}
 
     @cached_property
     @isolated
     def fingerprint(self) -> str:
-        """sha256 over images, labels and order of both splits; the test set is not looked at."""
+        """sha256 over all data of a search and their order; the test set is not looked at."""
         digest = hashlib.sha256()
-        for split in (self.train, self.validation):
-            digest.update(str((split.images.dtype, tuple(split.images.shape))).encode())
-            digest.update(split.images.numpy().data)
-            digest.update(split.labels.numpy().data)
+        plain = replace(self.recipe, train_images=None, augmentation="none")
+        for part in ("train", "validation"):
+            data = self.data(part, plain, torch.device("cpu"))
+            for tensor in itertools.chain.from_iterable(data.batches(SCORE_BATCH)):
+                digest.update(str((tensor.dtype, tuple(tensor.shape))).encode())
+                digest.update(tensor.contiguous().numpy().data)
         return digest.hexdigest()
 
-    def joined(self) -> Task:
-        """This task with the validation images among the training images, for a retraining."""
-        return replace(self, train=self.train.joined(self.validation))
+    @property
+    @abstractmethod
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one input: ``(channels, height, width)``, ``(tokens,)``, ..."""
 
-    def open_test(self) -> Split:
-        """Read the sealed test set. Nothing in a search calls this; ``retrain`` does, once.
+    @property
+    @abstractmethod
+    def metrics(self) -> tuple[Metric, ...]:
+        """What `score` gives; the first is the headline."""
+
+    @abstractmethod
+    def data(
+        self,
+        part: Part,
+        recipe: Recipe,
+        device: torch.device,
+        memory_format: torch.memory_format = torch.contiguous_format,
+    ) -> Data:
+        """One part of the data on a device; training data are cut and augmented by the recipe."""
+
+    @abstractmethod
+    def loss(
+        self, model: nn.Module, batch: Batch, carry: Any, recipe: Recipe
+    ) -> tuple[Tensor, Any]:
+        """The loss of one batch, and what is carried to the next one of the epoch.
+
+        Args:
+            model: In training mode.
+            batch: What it sees.
+            carry: What the batch before gave, detached; None at the start of an epoch.
+            recipe: How the child is trained.
+        """
+
+    @abstractmethod
+    def score(self, model: nn.Module, data: Data) -> dict[str, float]:
+        """Every metric over all of some data.
+
+        Args:
+            model: In evaluation mode; gradients are off.
+            data: What it is scored on.
+        """
+
+    def check(self, recipe: Recipe) -> None:
+        """Refuse a recipe that does not fit the task.
+
+        Raises:
+            ValueError: The message names the field.
+        """
+        if recipe.augmentation not in self.augmentations:
+            raise ValueError(
+                f"recipe field augmentation must be one of {', '.join(self.augmentations)} for "
+                f"{self.name}, got {recipe.augmentation!r}"
+            )
+
+    @property
+    def has_test(self) -> bool:
+        """Whether there is a sealed test set."""
+        return False
+
+    def open_test(self, device: torch.device) -> Data:
+        """Read the sealed test set, raw. Nothing in a search calls this; ``retrain`` does, once.
 
         Raises:
             DataError: The task has no test set.
         """
-        if self._open_test is None:
-            raise DataError(f"the task {self.name!r} has no test set")
-        return self._open_test()
+        raise DataError(f"the task {self.name!r} has no test set")
 
-    @classmethod
-    @isolated
-    def from_tensors(
-        cls,
-        name: str,
-        images: Any,
-        labels: Any,
-        *,
-        validation_images: Any = None,
-        validation_labels: Any = None,
-        test_images: Any = None,
-        test_labels: Any = None,
-        validation: float | None = None,
-        num_classes: int | None = None,
-        recipe: Recipe | Mapping[str, Any] | None = None,
-    ) -> Self:
-        """A task from the user's own data, which is copied.
-
-        Without validation images some of each class are held out: by a fixed hash of the class and
-        of the image's place in it, at least one of two. Near-copies (frames of a film, views of
-        one object) are best kept together by giving the validation images.
+    def ship(self, folder: Path | None) -> Callable[[], Task]:
+        """What makes this task again in another process.
 
         Args:
-            name: Short name of the task.
-            images: ``(N, channels, height, width)`` or ``(N, height, width)`` of finite numbers:
-                a tensor, a numpy array or lists. uint8 is kept, anything else becomes float32.
-            labels: ``(N,)`` class numbers from 0 without gaps; whole numbers of any type.
-            validation_images: Images that children are scored on, in the same form.
-            validation_labels: Their labels: every class, and no other.
-            test_images: Images of the sealed test set, in the same form.
-            test_labels: Their labels.
-            validation: Share of each class that is held out to score children, in (0, 1); None
-                for 0.2. Not beside validation images.
-            num_classes: Number of classes, where some of them have no image; None for the largest
-                label plus one.
-            recipe: Default recipe, or changes to `Recipe`'s defaults; None for these.
+            folder: Where large data may be left for processes of this machine; None where they
+                are on other machines too, and all data travel in what is returned (as numpy
+                arrays best, whose memory the processes of one machine can share).
 
-        Raises:
-            DataError: Shapes, types, labels, counts or options that do not fit.
+        Returns:
+            A function without arguments that can be pickled.
         """
-        if not isinstance(name, str) or not name:
-            raise DataError(f"a task needs a name, got {name!r}")
-        default = as_recipe(name, recipe)
-        share = check_share(name, 0.2 if validation is None else validation)
-        data = as_split(name, images, labels)
-        classes = count_classes(name, data, num_classes)
-        given = _part(name, "validation", validation_images, validation_labels, data, classes)
-        test = _part(name, "test", test_images, test_labels, data, classes)
-        if given is None:
-            train, held = hold_out(name, data.labels, share)
-            held_out = data.take(held)
-        else:
-            if validation is not None:
-                raise DataError(f"task {name!r}: validation is a share or images, not both")
-            if differing := set(given.labels.tolist()) ^ set(data.labels.tolist()):
-                raise DataError(
-                    f"task {name!r}: training and validation images must be of the same classes; "
-                    f"only one of them has {min(differing)}"
-                )
-            (train, _), held_out = hold_out(name, data.labels, 0), given
-        open_test = None if test is None else partial(_identity, test)
-        return cls(name, data.take(train), held_out, classes, default, open_test)
+        del folder
+        return partial(_itself, self)
 
-    def save(self, path: Path) -> None:
-        """Write what a search sees (never the test set) for other processes to map."""
-        plain = {f.name: getattr(self, f.name) for f in fields(self) if not f.name.startswith("_")}
-        plain |= {
-            "train": [self.train.images, self.train.labels],
-            "validation": [self.validation.images, self.validation.labels],
-            "recipe": self.recipe.to_dict(),
-        }
-        torch.save(plain, path)
+    @staticmethod
+    def from_tensors(name: str, images: Any, labels: Any, **options: Any) -> ImageClassification:
+        """A task from images in arrays; see `ImageClassification.from_tensors`."""
+        from nas_gym.tasks.image_classification import ImageClassification
 
-    @classmethod
-    def load(cls, path: Path) -> Self:
-        """Map what `save` wrote: the pages are shared between the processes that do."""
-        plain: dict[str, Any] = torch.load(path, mmap=True, weights_only=True)
-        plain |= {
-            "train": Split(*plain["train"]),
-            "validation": Split(*plain["validation"]),
-            "recipe": Recipe(**plain["recipe"]),
-        }
-        return cls(**plain)
+        return ImageClassification.from_tensors(name, images, labels, **options)
 
 
-def as_recipe(name: str, recipe: Recipe | Mapping[str, Any] | None) -> Recipe:
-    """A task's default recipe: as it is, or from changes to `Recipe`'s defaults.
-
-    Raises:
-        DataError: It is neither, or a field is wrong.
-    """
-    if isinstance(recipe, Recipe):
-        return recipe
-    if recipe is not None and not isinstance(recipe, Mapping):
-        raise DataError(
-            f"task {name!r}: recipe must be a Recipe or a mapping of its fields, got {recipe!r}"
-        )
-    try:
-        return Recipe().replaced(recipe or {})
-    except ValueError as error:
-        raise DataError(f"task {name!r}: {error}") from error
-
-
-def _part(
-    name: str, part: str, images: Any, labels: Any, train: Split, classes: int
-) -> Split | None:
-    """Validation or test images, where they are given, in the form of the training images."""
-    if images is None and labels is None:
-        return None
-    if images is None or labels is None:
-        raise DataError(f"task {name!r}: need {part} images and {part} labels, or neither")
-    split = as_split(name, images, labels)
-    check_range(name, split, classes)
-    if split.images.shape[1:] != train.images.shape[1:]:
-        raise DataError(f"task {name!r}: {part} images have another shape than the others")
-    if split.images.dtype != train.images.dtype:
-        raise DataError(
-            f"task {name!r}: {part} images are {split.images.dtype}, the training images "
-            f"{train.images.dtype}: give both in the same units and type"
-        )
-    return split
-
-
-def _identity(split: Split) -> Split:
-    return split
+def _itself(task: Task) -> Task:
+    return task

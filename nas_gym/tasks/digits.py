@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from nas_gym.recipe import Recipe
-from nas_gym.tasks.base import Task
+from nas_gym.tasks.image_classification import ImageClassification
 from nas_gym.tasks.split import DataError, Split, split_by_class
 
 FILE = Path(__file__).with_name("data") / "digits.csv.gz"
@@ -22,7 +22,7 @@ SHA256 = "09f66e6debdee2cd2b5ae59e0d6abbb73fc2b0e0185d2e1957e9ebb51e23aa22"
 RECIPE = Recipe(epochs=6, batch_size=32, peak_lr=0.02)
 
 
-def digits(data_dir: Path | None = None) -> Task:
+def digits(data_dir: Path | None = None) -> ImageClassification:
     """1,797 grey images of 8x8 pixels (values 0 to 16), ten classes (Alpaydin & Kaynak 1998).
 
     Within each class, in the file's order, of every five images the first three train (1,085),
@@ -37,7 +37,7 @@ def digits(data_dir: Path | None = None) -> Task:
     del data_dir
     data = _read()
     pick = partial(split_by_class, data.labels)
-    return Task(
+    return ImageClassification(
         name="digits",
         train=data.take(pick(lambda rank: rank % 5 < 3)),
         validation=data.take(pick(lambda rank: rank % 5 == 3)),

@@ -13,7 +13,7 @@ import torch
 
 from nas_gym.isolation import isolated
 from nas_gym.recipe import Recipe
-from nas_gym.tasks.base import Task, as_recipe
+from nas_gym.tasks.image_classification import ImageClassification, as_recipe
 from nas_gym.tasks.layout import Classes, check_same, find_splits, list_classes
 from nas_gym.tasks.pictures import read_split
 from nas_gym.tasks.split import DataError, check_share, hold_out
@@ -27,7 +27,7 @@ def from_folder(
     channels: int = 3,
     validation: float | None = None,
     recipe: Recipe | Mapping[str, Any] | None = None,
-) -> Task:
+) -> ImageClassification:
     """Read ``path/train/<class>/``, ``path/val/<class>/`` and, sealed, ``path/test/<class>/``.
 
     The splits may have any usual name (``training``, ``Valid``, ``test_set``, ...). Without a
@@ -76,12 +76,13 @@ def from_folder(
     else:
         train, held = hold_out(name, labels, share)
         held_out = read_split([files[i] for i in held], labels[held], size, channels)
-    return Task(
+    return ImageClassification(
         name,
         read_split([files[i] for i in train], labels[train], size, channels),
         held_out,
         len(listed["train"]),
         default,
+        tuple(listed["train"]),
         partial(read_split, *_flat(listed["test"]), size, channels) if "test" in listed else None,
     )
 

@@ -38,6 +38,10 @@ class Split:
         """The images at these positions, in this order."""
         return Split(self.images[indices].contiguous(), self.labels[indices])
 
+    def first(self, count: int | None) -> Split:
+        """The first so many images; None for all."""
+        return self if count is None else Split(self.images[:count], self.labels[:count])
+
     def joined(self, other: Split) -> Split:
         """This split followed by another one."""
         return Split(torch.cat([self.images, other.images]), torch.cat([self.labels, other.labels]))

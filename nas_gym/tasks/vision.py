@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 
 from nas_gym.recipe import Recipe
-from nas_gym.tasks.base import Task
+from nas_gym.tasks.image_classification import ImageClassification
 from nas_gym.tasks.split import DataError, Split, split_by_class
 
 # sha256 of the unpacked files. torchvision checks the archives it downloads, never these.
@@ -49,31 +50,39 @@ CIFAR10_RECIPE = Recipe(
 )
 
 
-def mnist(data_dir: Path) -> Task:
+FASHION = ["T-shirt/top", "trouser", "pullover", "dress", "coat"]
+FASHION += ["sandal", "shirt", "sneaker", "bag", "ankle boot"]
+CIFAR10 = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+
+
+def mnist(data_dir: Path) -> ImageClassification:
     """MNIST (LeCun & Cortes), 28x28 grey: 55,000 train, 5,000 validation, 10,000 sealed."""
     return _task("mnist", "MNIST", data_dir, GREY_RECIPE)
 
 
-def fashion_mnist(data_dir: Path) -> Task:
+def fashion_mnist(data_dir: Path) -> ImageClassification:
     """Fashion-MNIST (Xiao et al. 2017), 28x28 grey: 55,000 / 5,000 / 10,000 sealed."""
-    return _task("fashion_mnist", "FashionMNIST", data_dir, GREY_RECIPE)
+    return _task("fashion_mnist", "FashionMNIST", data_dir, GREY_RECIPE, FASHION)
 
 
-def cifar10(data_dir: Path) -> Task:
+def cifar10(data_dir: Path) -> ImageClassification:
     """CIFAR-10 (Krizhevsky 2009), 32x32 colour: 45,000 / 5,000 / 10,000 sealed."""
-    return _task("cifar10", "CIFAR10", data_dir, CIFAR10_RECIPE)
+    return _task("cifar10", "CIFAR10", data_dir, CIFAR10_RECIPE, CIFAR10)
 
 
-def _task(name: str, dataset: str, data_dir: Path, recipe: Recipe) -> Task:
+def _task(
+    name: str, dataset: str, data_dir: Path, recipe: Recipe, classes: Sequence[str] = ()
+) -> ImageClassification:
     official = _read(dataset, data_dir, train=True)
     cut = len(official) - VALIDATION_IMAGES
     train = official.take(torch.arange(cut))
-    return Task(
+    return ImageClassification(
         name=name,
         train=train.take(split_by_class(train.labels, lambda rank: rank >= 0)),
         validation=official.take(torch.arange(cut, len(official))),
         num_classes=10,
         recipe=recipe,
+        classes=tuple(classes),
         _open_test=partial(_read, dataset, data_dir, train=False),
     )
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nas_gym.tasks.base import Split
+from nas_gym.tasks.base import Batch
+from nas_gym.tasks.split import Split
 
 
 class Images:
@@ -19,7 +20,7 @@ class Images:
         statistics: Per-channel mean and standard deviation to normalise with.
         device: Where batches are needed.
         augmentation: As in `Recipe`.
-        channels_last: Whether batches lie in memory as channels-last.
+        memory_format: How batches lie in memory.
     """
 
     def __init__(
@@ -28,9 +29,9 @@ class Images:
         statistics: tuple[list[float], list[float]],
         device: torch.device,
         augmentation: str = "none",
-        channels_last: bool = True,
+        memory_format: torch.memory_format = torch.channels_last,
     ) -> None:
-        self.channels_last = channels_last
+        self.memory_format = memory_format
         self.height, self.width = split.images.shape[1:3]
         self.labels = split.labels.to(device)
         images = split.images.to(device)
@@ -48,18 +49,23 @@ class Images:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def ordered(self, size: int, limit: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches in order, neither cropped nor mirrored."""
-        batches = self._plain(limit).split(size)
-        yield from zip(map(self._normalised, batches), self.labels[:limit].split(size), strict=True)
+    def steps(self, size: int) -> int:
+        """Batches of an epoch; a last, smaller one is left out, unless it is all there is."""
+        return max(1, len(self) // size)
 
-    def even(self, size: int, limit: int | None = None) -> Iterator[Tensor]:
-        """The same images in batches of at most ``size`` that differ by one at most."""
-        plain = self._plain(limit)
-        yield from map(self._normalised, plain.tensor_split(-(-len(plain) // size)))
+    def batches(
+        self, size: int, random: torch.Generator | None = None, limit: int | None = None
+    ) -> Iterator[Batch]:
+        """See `nas_gym.tasks.Data.batches`."""
+        if random is not None:
+            yield from self._shuffled(size, random)
+            return
+        top, left = self.pad
+        plain = self.images[:limit, top : top + self.height, left : left + self.width]
+        images = map(self._normalised, plain.split(size))
+        yield from map(Batch, images, self.labels[:limit].split(size))
 
-    def shuffled(self, size: int, random: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-        """One epoch of augmented batches; a last, smaller one is left out (unless it is all)."""
+    def _shuffled(self, size: int, random: torch.Generator) -> Iterator[Batch]:
         count, device = len(self), self.labels.device
         order = torch.randperm(count, generator=random).to(device)
         draws = [
@@ -77,14 +83,12 @@ class Images:
                 if self.mirror:
                     columns = torch.where(flip == 1, columns.flip(1), columns)
                 images = self.images[chosen[:, None, None], rows[:, :, None], columns[:, None]]
-            yield self._normalised(images), self.labels[chosen]
-
-    def _plain(self, limit: int | None) -> Tensor:
-        top, left = self.pad
-        return self.images[:limit, top : top + self.height, left : left + self.width]
+            yield Batch(self._normalised(images), self.labels[chosen])
 
     def _normalised(self, images: Tensor) -> Tensor:
         # (N, H, W, C) seen as (N, C, H, W) is channels-last, with one channel too
         batch = torch.addcmul(self.shift, images.to(torch.float32), self.scale).permute(0, 3, 1, 2)
         # of one channel `contiguous` would leave the strides of channels-last
-        return batch if self.channels_last else batch.clone(memory_format=torch.contiguous_format)
+        if self.memory_format == torch.channels_last:
+            return batch
+        return batch.clone(memory_format=self.memory_format)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any, Literal, NoReturn, TypeAlias
 
-from nas_gym.evaluation import Evaluation, rank
-from nas_gym.evaluators.base import Evaluator, OnResult, seeds_for
-from nas_gym.own_code import code_of
-from nas_gym.search_spaces.base import Architecture, SearchSpace
+from nas_gym.evaluation import Evaluation, Request
+from nas_gym.evaluators import Evaluator
+from nas_gym.objectives import Objective
+from nas_gym.search_spaces.base import SearchSpace
 from nas_gym.search_spaces.enumeration import Enumeration
+from nas_gym.sources import checked
 from nas_gym.store import Store, evaluation_key
 
-Child: TypeAlias = tuple[Architecture, int]  # what is trained, and with which seed
 Ended: TypeAlias = Literal["budget", "exhausted", "stalled"]
 
 STALL = 1_000  # repeats in a row after which a search is over
@@ -26,7 +28,7 @@ class BudgetExhausted(Exception):
 
 
 class Ledger:
-    """An evaluator around an evaluator: repeats are free, results are kept, budgets are exact.
+    """Asks an evaluator: repeats are free, results are kept, budgets are exact.
 
     A repeat within the search is answered from memory. What the store knows (an earlier run, or
     this one before it was killed) is recalled and not trained, but still counts as a distinct
@@ -37,7 +39,8 @@ class Ledger:
     watchers.
 
     Args:
-        inner: Who evaluates what is not known.
+        evaluator: Who is asked for what is not known.
+        objective: What best means.
         store: Where results are kept; None keeps them in memory only.
         run: Name of the run, under which the order of its proposals is recorded in the store.
         space: The search space, so that a search ends when all of it is evaluated; None where
@@ -54,19 +57,21 @@ class Ledger:
         repeats: Proposals that were asked for before.
         idle: How many of them were the last ones, in whole batches.
         recalled: Distinct children that the store knew.
-        best: The incumbent: highest validation accuracy so far, then lowest loss, then first.
+        best: The incumbent by the objective.
+        cpu_seconds: What this process spent of the processor while children were evaluated.
         watchers: Called with this ledger and each distinct evaluation, as they come in.
     """
 
     def __init__(
         self,
-        inner: Evaluator,
+        evaluator: Evaluator,
+        objective: Objective,
         store: Store | None = None,
         run: str | None = None,
         space: SearchSpace | None = None,
     ) -> None:
-        self.inner = inner
-        self._code = code_of(type(inner))
+        self.evaluator = evaluator
+        self.objective = objective
         self.store = store
         self.run = run
         self.space = space
@@ -79,68 +84,69 @@ class Ledger:
         self.recalled = 0
         self.best: Evaluation | None = None
         self.watchers: list[Callable[[Ledger, Evaluation], None]] = []
-        self._known: dict[Child, Evaluation] = {}
+        self._known: dict[Request, Evaluation] = {}
+        self._cpu_before = 0.0
+        self._cpu_since: float | None = None
         self._enumerations: dict[int, Enumeration] = {}  # by seed
 
     @property
     def context(self) -> Mapping[str, Any]:
-        """That of the evaluator inside, with its code where that is the user's own."""
-        context = self.inner.context
-        if self._code is None:
-            return context
-        return {**context, "code": {**context.get("code", {}), "evaluator": self._code}}
+        """That of the source."""
+        return self.evaluator.source.context
 
-    def evaluate(
-        self,
-        architectures: Sequence[Architecture],
-        seeds: Sequence[int] | None = None,
-        on_result: OnResult | None = None,
-    ) -> list[Evaluation]:
-        """Evaluate a batch; see `Evaluator.evaluate`.
+    @property
+    def cpu_seconds(self) -> float:
+        """Of this process, while children were evaluated; up to now inside of a watcher."""
+        running = 0.0 if self._cpu_since is None else time.process_time() - self._cpu_since
+        return self._cpu_before + running
+
+    def knows(self, request: Request) -> bool:
+        """Whether this search has evaluated a child."""
+        return request in self._known
+
+    def evaluate(self, requests: Sequence[Request]) -> list[Evaluation]:
+        """Evaluate a batch.
+
+        Returns:
+            One evaluation per request, in their order.
 
         Raises:
             BudgetExhausted: The batch needs more distinct children than are left (those that
                 are left have been evaluated and recorded). Or a budget is set, the whole batch was
                 known, and so is every network of the space, or the last 1,000 proposals.
+            ValueError: What the source or the evaluator gave is no evaluation of the child.
         """
         self.ended = None
-        asked = list(zip(architectures, seeds_for(architectures, seeds), strict=True))
-        fresh = [child for child in dict.fromkeys(asked) if child not in self._known]
+        asked = list(requests)
+        fresh = [request for request in dict.fromkeys(asked) if request not in self._known]
         left = len(fresh) if self.budget is None else max(0, self.budget - self.distinct)
         over = len(fresh) > left
         if over:  # up to the first child that cannot be paid for
             asked = asked[: asked.index(fresh[left])]
             fresh = fresh[:left]
         self._record_proposals(asked, fresh)
-        places: dict[Child, list[int]] = {}
-        for index, child in enumerate(asked):
-            places.setdefault(child, []).append(index)
-
-        def tell(child: Child) -> None:
-            if on_result is not None:
-                for index in places[child]:
-                    on_result(index, self._known[child])
-
-        for child in [child for child in places if child in self._known]:
-            tell(child)
-        self._evaluate_new(fresh, tell)
-        results = [self._known[child] for child in asked]
+        self._cpu_since = time.process_time()
+        try:
+            self._evaluate_new(fresh)
+        finally:
+            self._cpu_before, self._cpu_since = self.cpu_seconds, None
+        results = [self._known[request] for request in asked]
         if over:
             self._end("budget", f"the budget of {self.budget} distinct children is spent")
         if self.budget is not None and asked and not fresh:
-            self._end_if_nothing_new_comes({seed for _, seed in asked})
+            self._end_if_nothing_new_comes({request.seed for request in asked})
         return results
 
     def close(self) -> None:
         """Close the evaluator inside and the store."""
-        self.inner.close()
+        self.evaluator.close()
         if self.store is not None:
             self.store.close()
 
-    def _record_proposals(self, asked: list[Child], fresh: list[Child]) -> None:
+    def _record_proposals(self, asked: list[Request], fresh: list[Request]) -> None:
         if self.store is not None and self.run is not None:
             context = self.context
-            keys = [evaluation_key(child, context, seed) for child, seed in asked]
+            keys = [evaluation_key(request, context) for request in asked]
             self.store.propose(self.run, self.proposals, keys)
         self.proposals += len(asked)
         self.repeats += len(asked) - len(fresh)
@@ -148,7 +154,7 @@ class Ledger:
 
     def _end_if_nothing_new_comes(self, seeds: set[int]) -> None:
         if self.space is not None and all(self._exhausted(self.space, seed) for seed in seeds):
-            count = sum(seed in seeds for _, seed in self._known)
+            count = sum(request.seed in seeds for request in self._known)
             self._end("exhausted", f"all {count:,} networks of {self.space.name} are evaluated")
         if self.idle >= STALL:
             self._end("stalled", f"the last {self.idle:,} proposals were all known already")
@@ -157,48 +163,67 @@ class Ledger:
         if seed not in self._enumerations:
             self._enumerations[seed] = Enumeration(space)
         known = self._known
-        return self._enumerations[seed].exhausted(lambda found: (found, seed) in known)
+        return self._enumerations[seed].exhausted(lambda found: Request(found, seed) in known)
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"store": None, "run": None, "watchers": []}
+        own: dict[str, Any] = {"store": None, "run": None, "watchers": [], "_cpu_since": None}
+        return self.__dict__ | own
 
     def _end(self, why: Ended, message: str) -> NoReturn:
         self.ended = why
         raise BudgetExhausted(message)
 
-    def _evaluate_new(self, fresh: list[Child], tell: Callable[[Child], None]) -> None:
+    def _evaluate_new(self, fresh: list[Request]) -> None:
         context = self.context if self.store is not None else {}
-        unknown: list[Child] = []
-        for child in fresh:
-            found = None
-            if self.store is not None:
-                found = self.store.get(evaluation_key(child[0], context, child[1]))
-            if found is None:
-                unknown.append(child)
-            else:
-                self.recalled += 1
-                self._enter(child, found)
-                tell(child)
+        pending: dict[Future[Evaluation], Request] = {}
+        unknown = [request for request in fresh if not self._recall(request, context)]
+        try:
+            for request in unknown:
+                future = self.evaluator.submit(request)
+                if not isinstance(future, Future):
+                    raise ValueError(
+                        f"{type(self.evaluator).__name__}.submit must give a "
+                        f"concurrent.futures.Future, it gave {type(future).__name__}"
+                    )
+                pending[future] = request
+                self._take(pending, context, timeout=0)  # inline, each is ready at once
+            while pending:
+                self._take(pending, context)
+        except BaseException:
+            for future in pending:
+                future.cancel()
+            raise
 
-        def finished(index: int, evaluation: Evaluation) -> None:
-            child = unknown[index]
+    def _recall(self, request: Request, context: Mapping[str, Any]) -> bool:
+        """Enter a child that the store knows."""
+        if self.store is None:
+            return False
+        found = self.store.get(evaluation_key(request, context))
+        if found is not None:
+            self.recalled += 1
+            self._enter(request, found)
+        return found is not None
+
+    def _take(
+        self,
+        pending: dict[Future[Evaluation], Request],
+        context: Mapping[str, Any],
+        timeout: float | None = None,
+    ) -> None:
+        """Enter the children that are ready; wait for one, unless told not to."""
+        ready = wait(pending, timeout, FIRST_COMPLETED).done
+        for future in sorted(ready, key=lambda one: one.cancelled() or bool(one.exception())):
+            request = pending.pop(future)  # what is ready is kept, even if another one failed
+            evaluation = checked(future.result(), request, self.evaluator.source, self.evaluator)
             if self.store is not None:
-                key = evaluation_key(child[0], context, child[1])
+                key = evaluation_key(request, context)
                 evaluation = self.store.put(key, context, evaluation)
-            self._enter(child, evaluation)
-            tell(child)
+            self._enter(request, evaluation)
 
-        if unknown:
-            self.inner.evaluate(
-                [architecture for architecture, _ in unknown],
-                [seed for _, seed in unknown],
-                finished,
-            )
-
-    def _enter(self, child: Child, evaluation: Evaluation) -> None:
-        self._known[child] = evaluation
+    def _enter(self, request: Request, evaluation: Evaluation) -> None:
+        self._known[request] = evaluation
         self.distinct += 1
-        if evaluation.ok and (self.best is None or rank(evaluation) > rank(self.best)):
+        if self.objective.better(evaluation, self.best):
             self.best = evaluation
         for watcher in self.watchers:
             watcher(self, evaluation)

@@ -1,0 +1,1 @@
+"""Toy tasks, spaces and sources, each of a kind that the package itself does not have yet."""
