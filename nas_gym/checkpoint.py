@@ -19,8 +19,8 @@ from nas_gym._files import write_bytes
 class Checkpoint:
     """The state of a paused training on disk, before batch-norm statistics are recomputed.
 
-    What is damaged, or of other code, is as if it were not there: the training begins anew and
-    comes to the same bits.
+    What is damaged is as if it were not there: the training begins anew and comes to the same
+    bits.
 
     Attributes:
         path: The file; None to keep nothing.

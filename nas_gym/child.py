@@ -18,7 +18,7 @@ from nas_gym._resolve import require_trust, resolve
 from nas_gym.isolation import isolated
 from nas_gym.own_code import own_code
 from nas_gym.search_spaces import Architecture, SearchSpace, form_of, make_search_space
-from nas_gym.tasks.base import Task
+from nas_gym.tasks.base import Part, Task
 
 WEIGHTS, DESCRIPTION = "weights.pt", "child.json"
 
@@ -87,6 +87,7 @@ def save_child(
     space: SearchSpace,
     architecture: Architecture,
     task: Task,
+    part: Part = "train",
     **facts: Any,
 ) -> None:
     """Write a trained network: ``weights.pt`` (a state dict) and ``child.json``.
@@ -98,11 +99,13 @@ def save_child(
         space: What built it.
         architecture: What it was built from.
         task: What it was trained for.
+        part: What of its data it was trained on.
         **facts: JSON values to keep beside it: recipe, seed, scores, ...
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / DESCRIPTION).unlink(missing_ok=True)  # it says that the weights beside it are whole
-    model = Child(make_front(task.front), network).to("cpu")
+    front = task.front(part)
+    model = Child(make_front(front), network).to("cpu")
     buffer = io.BytesIO()
     torch.save(model.state_dict(), buffer)
     write_bytes(folder / WEIGHTS, buffer.getvalue())
@@ -110,7 +113,7 @@ def save_child(
         "architecture": json.loads(architecture.to_json()),
         "search_space": space.describe(),
         "task": task.name,
-        "front": dict(task.front),
+        "front": dict(front),
         "classes": list(task.classes),
         "weights_sha256": hashlib.sha256(buffer.getvalue()).hexdigest(),
         **own_code(search_space=space),

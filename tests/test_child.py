@@ -121,8 +121,7 @@ def test_a_child_whose_state_is_carried_gives_and_takes_it(tmp_path: Path) -> No
 class Doubling(ImageClassification):
     """A task whose inputs are made ready by code of the user's own."""
 
-    @property
-    def front(self) -> dict[str, Any]:  # type: ignore[override]
+    def front(self, part: Any = "train") -> dict[str, Any]:
         return {"name": "test_child:Scale", "factor": 2.0}
 
 

@@ -283,7 +283,8 @@ class TestRetrain:
         assert task.recipe.train_images is None
         both = task.data("all", task.recipe, torch.device("cpu"))
         assert len(both) == len(task.train) + len(task.validation)
-        assert float(model.front.mean) == pytest.approx(float(task.train.images.double().mean()))
+        pixels = task.train.joined(task.validation).images.double()
+        assert float(model.front.mean) == pytest.approx(float(pixels.mean()))
         recipe = json.loads((Path(row["folder"]) / "seed0" / "child.json").read_bytes())["recipe"]
         assert recipe["train_images"] is None
 

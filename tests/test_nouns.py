@@ -30,15 +30,15 @@ from nas_gym.sources import TrainingSource
 from nas_gym.testing import check_search_space, check_task
 
 KINDS: dict[str, tuple[Callable[[], Task], SearchSpace]] = {
-    "support.tokens:sentences": (Sentences, BagOfWords((12,), 3, vocabulary=20)),
-    "support.stream:letters": (Letters, Cells((8,), 6, vocabulary=6)),
-    "support.regression:positions": (Positions, Dense((1, 5, 5), 2)),
+    "support.tokens:Sentences": (Sentences, BagOfWords((12,), 3, vocabulary=20)),
+    "support.stream:Letters": (Letters, Cells((8,), 6, vocabulary=6)),
+    "support.regression:Positions": (Positions, Dense((1, 5, 5), 2)),
 }
 SPACES = {name: f"{type(s).__module__}:{type(s).__name__}" for name, (_, s) in KINDS.items()}
 HEADLINES = {
-    "support.tokens:sentences": ("accuracy", True),
-    "support.stream:letters": ("perplexity", False),
-    "support.regression:positions": ("rmse", False),
+    "support.tokens:Sentences": ("accuracy", True),
+    "support.stream:Letters": ("perplexity", False),
+    "support.regression:Positions": ("rmse", False),
 }
 
 
@@ -102,7 +102,7 @@ def trusted(kind: str) -> list[str]:
 
 
 def test_a_comparison_ranks_by_a_metric_of_which_less_is_better(tmp_path: Path) -> None:
-    kind, out = "support.stream:letters", tmp_path / "compare"
+    kind, out = "support.stream:Letters", tmp_path / "compare"
     env = f"{nas_gym.CUSTOM}:task={kind}:search_space={SPACES[kind]}"
     options = ["--agents", "random", "--budget", "4", "--seeds", "2", "--workers", "1"]
     main(["compare", "--env", env, *options, "--out", str(out)])
@@ -124,7 +124,7 @@ def test_a_decision_can_be_about_training() -> None:
 
 
 def test_two_objectives_have_a_front(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    kind = "support.regression:positions"
+    kind = "support.regression:Positions"
     rows = search(tmp_path / "run", kind, "--objective", "rmse,params")
     points = {row["architecture"]: (float(row["val_rmse"]), float(row["params"])) for row in rows}
     front = [
@@ -222,13 +222,29 @@ def test_a_training_that_pauses_comes_to_the_same_bits(
     assert [step.epochs for step in steps] == [1, 2, 4]
     assert len({tuple(scores.values()) for scores in whole}) == 3
 
-    checkpoint = next(tmp_path.rglob("checkpoint.pt"))
+    checkpoint = next(tmp_path.rglob("checkpoint-*.pt"))
     assert source(requests[1]).scores == whole[1]
     for damage in (b"", b"no checkpoint", checkpoint.read_bytes()[:-100]):
         checkpoint.write_bytes(damage)
         assert source(requests[1]).scores == whole[1]
     checkpoint.unlink()
     assert source(requests[2]).scores == whole[2]
+
+
+@pytest.mark.parametrize(
+    "change", [{"peak_lr": 0.03}, {"optimizer": "sgd"}, {"train_images": 150}, {"batch_size": 50}]
+)
+def test_a_pause_of_another_training_is_not_gone_on_with(
+    change: dict[str, Any], tmp_path: Path
+) -> None:
+    """Sources may share a folder: what differs in anything is kept apart."""
+    space, task = LayerCNN((1, 8, 8), 10, depth=2), nas_gym.tasks.load_task("digits")
+    recipe = task.recipe.replaced({"epochs": 3, "train_images": 200})
+    request = Request(space.decode([0, 1, 1, 2, 1, 0, 0, 2]), 0)
+    TrainingSource(task, space, recipe, keep=tmp_path)(replace(request, until=1))
+    other = TrainingSource(task, space, recipe.replaced(change))
+    kept = replace(other, keep=tmp_path)
+    assert kept(request).scores == other(request).scores
 
 
 def test_a_pause_is_no_result_of_the_whole(tmp_path: Path) -> None:

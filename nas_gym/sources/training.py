@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -28,8 +30,6 @@ from nas_gym.training import (
     resolve_precision,
     train_network,
 )
-
-CHECKPOINT = "checkpoint.pt"
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,12 @@ class TrainingSource:
             return None
         return self.keep / request.architecture.key / f"seed{request.seed}"
 
+    @property
+    def _checkpoint(self) -> str:
+        """The name of a pause's file: one for everything else that a training depends on."""
+        context = json.dumps(self.context, sort_keys=True)
+        return f"checkpoint-{hashlib.sha256(context.encode()).hexdigest()[:16]}.pt"
+
     def ship(self, folder: Path | None) -> Callable[[], TrainingSource]:
         """What makes this source again in another process; see `Task.ship`."""
         return partial(
@@ -145,7 +151,7 @@ class TrainingSource:
                 request.seed,
                 self.part,
                 request.until,
-                None if place is None else place / CHECKPOINT,
+                None if place is None else place / self._checkpoint,
                 None if limit is None else started + limit,
             )
             network, scores = train_network(job)
@@ -159,8 +165,17 @@ class TrainingSource:
             return failed("out_of_memory", _told(error))
         seconds = time.perf_counter() - started
         if place is not None and job.epochs == recipe.epochs:
-            facts = {"recipe": recipe.to_dict(), "seed": request.seed, "seconds": seconds}
-            save_child(place, network, self.space, request.architecture, self.task, **facts)
+            save_child(
+                place,
+                network,
+                self.space,
+                request.architecture,
+                self.task,
+                self.part,
+                recipe=recipe.to_dict(),
+                seed=request.seed,
+                seconds=seconds,
+            )
         return Evaluation(request, "ok", scores, cost.known, seconds, job.epochs)
 
     def recipe_of(self, architecture: Architecture) -> Recipe:

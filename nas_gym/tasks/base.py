@@ -78,7 +78,6 @@ class Task(ABC):
         augmentations: What `Recipe.augmentation` may be.
         memory_formats: How inputs and weights may lie in memory, the fastest first: where a
             network does not bear one, the next is tried.
-        front: What turns raw inputs into those of a network, for `nas_gym.child.make_front`.
     """
 
     name: str
@@ -88,7 +87,6 @@ class Task(ABC):
     classes: tuple[str, ...] = ()
     augmentations: ClassVar[tuple[str, ...]] = ("none",)
     memory_formats: ClassVar[tuple[torch.memory_format, ...]] = (torch.contiguous_format,)
-    front: Mapping[str, Any] = {"name": "identity"}
 
     @cached_property
     @isolated
@@ -144,6 +142,15 @@ class Task(ABC):
             model: In evaluation mode; gradients are off.
             data: What it is scored on.
         """
+
+    def front(self, part: Part = "train") -> Mapping[str, Any]:
+        """What turns raw inputs into those of a network, for `nas_gym.child.make_front`.
+
+        Args:
+            part: What the network was trained on.
+        """
+        del part
+        return {"name": "identity"}
 
     def check(self, recipe: Recipe) -> None:
         """Refuse a recipe that does not fit the task.

@@ -43,7 +43,7 @@ class Classification(Task):
         del carry
         weight = None
         if recipe.class_weights == "balanced":
-            weight = _balanced(self, recipe).to(batch.targets.device)
+            weight = self._balanced(recipe).to(batch.targets.device)
         loss = F.cross_entropy(
             model(batch.inputs),
             batch.targets,
@@ -51,6 +51,16 @@ class Classification(Task):
             label_smoothing=recipe.label_smoothing,
         )
         return loss, None
+
+    def _balanced(self, recipe: Recipe) -> Tensor:
+        """Weights that give every class that occurs the same say; their mean over examples is 1."""
+        known: dict[int | None, Tensor] = self.__dict__.setdefault("_class_weights", {})
+        if recipe.train_images not in known:
+            counts = torch.bincount(self.labels(recipe), minlength=self.num_classes).double()
+            present = int((counts > 0).sum())
+            weights = counts.sum() / (present * counts.clamp(min=1))
+            known[recipe.train_images] = weights.float()
+        return known[recipe.train_images]
 
     def score(self, model: nn.Module, data: Data) -> dict[str, float]:
         """Every metric, in batches of 256; nothing waits for the device before the last."""
@@ -85,11 +95,3 @@ def balanced_scores(confusion: Tensor) -> dict[str, float]:
     either = true + predicted > 0
     f1 = 2 * hits[either] / (true + predicted)[either]
     return {"balanced_accuracy": recall.mean().item(), "macro_f1": f1.mean().item()}
-
-
-def _balanced(task: Classification, recipe: Recipe) -> Tensor:
-    """Weights that give every class that occurs the same say; their mean over examples is 1."""
-    counts = torch.bincount(task.labels(recipe), minlength=task.num_classes).double()
-    present = int((counts > 0).sum())
-    weights = counts.sum() / (present * counts.clamp(min=1))
-    return weights.float()

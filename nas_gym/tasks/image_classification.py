@@ -85,10 +85,14 @@ class ImageClassification(Classification):
             digest.update(split.labels.numpy().data)
         return digest.hexdigest()
 
-    @property
-    def front(self) -> Mapping[str, Any]:  # type: ignore[override]
-        """Each channel is normalised with its mean and deviation over the training images."""
-        mean, std = self.statistics
+    @cached_property
+    @isolated
+    def _all_statistics(self) -> tuple[list[float], list[float]]:
+        return channel_statistics(self.train.joined(self.validation).images.numpy())
+
+    def front(self, part: Part = "train") -> Mapping[str, Any]:
+        """Each channel is normalised with its mean and deviation over what is trained on."""
+        mean, std = self._all_statistics if part == "all" else self.statistics
         return {"name": "normalize", "mean": mean, "std": std}
 
     def data(
@@ -104,7 +108,8 @@ class ImageClassification(Classification):
         else:
             split = self.train if part == "train" else self.train.joined(self.validation)
             split, augmentation = split.first(recipe.train_images), recipe.augmentation
-        return Images(split, self.statistics, device, augmentation, memory_format)
+        statistics = self._all_statistics if part == "all" else self.statistics
+        return Images(split, statistics, device, augmentation, memory_format)
 
     def labels(self, recipe: Recipe) -> Tensor:
         """See `Classification.labels`."""

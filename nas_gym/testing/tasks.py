@@ -35,7 +35,7 @@ def check_task(task: Task, space: SearchSpace | None = None) -> None:
     assert task.metrics, "a task needs a metric"
     assert len({metric.name for metric in task.metrics}) == len(task.metrics)
     assert not task.classes or len(task.classes) == task.num_classes
-    json.dumps(dict(task.front), allow_nan=False)
+    json.dumps(dict(task.front()), allow_nan=False)
     recipe = task.recipe.replaced({"epochs": 2, "precision": "float32", "time_limit": None})
     task.check(recipe)
     run_isolated(lambda: _check_data(task, recipe))
