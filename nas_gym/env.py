@@ -249,12 +249,15 @@ class NASEnv(gym.Env[Observation, Any]):
         self._closed = False
         pairs = zip(sequences, seeds, strict=True)
         requests = [Request(self.search_space.decode(actions), seed) for actions, seed in pairs]
-        known = {request for request in requests if self.ledger.knows(request)}
+        known = [self.ledger.knows(request) for request in requests]
+        evaluations = self.ledger.evaluate(requests)
+        fresh: set[Request] = set()
         results = []
-        for evaluation in self.ledger.evaluate(requests):
-            info = self._info(evaluation, evaluation.request in known)
-            known.add(evaluation.request)
-            results.append((self.problem.reward(evaluation), info))
+        for request, cached, evaluation in zip(requests, known, evaluations, strict=True):
+            if not cached:
+                cached = request in fresh
+                fresh.add(request)
+            results.append((self.problem.reward(evaluation), self._info(evaluation, cached)))
         return results
 
     def _info(self, evaluation: Evaluation, cached: bool) -> dict[str, Any]:

@@ -186,8 +186,9 @@ class Ledger:
                         f"concurrent.futures.Future, it gave {type(future).__name__}"
                     )
                 pending[future] = request
-                self._take(pending, context, timeout=0)  # inline, each is ready at once
+                self._take(pending, context)  # inline, each is ready at once
             while pending:
+                wait(pending, return_when=FIRST_COMPLETED)
                 self._take(pending, context)
         except BaseException:
             for future in pending:
@@ -204,14 +205,9 @@ class Ledger:
             self._enter(request, found)
         return found is not None
 
-    def _take(
-        self,
-        pending: dict[Future[Evaluation], Request],
-        context: Mapping[str, Any],
-        timeout: float | None = None,
-    ) -> None:
-        """Enter the children that are ready; wait for one, unless told not to."""
-        ready = wait(pending, timeout, FIRST_COMPLETED).done
+    def _take(self, pending: dict[Future[Evaluation], Request], context: Mapping[str, Any]) -> None:
+        """Enter the children that are ready."""
+        ready = [future for future in pending if future.done()]
         for future in sorted(ready, key=lambda one: one.cancelled() or bool(one.exception())):
             request = pending.pop(future)  # what is ready is kept, even if another one failed
             evaluation = checked(future.result(), request, self.evaluator.source, self.evaluator)

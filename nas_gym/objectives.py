@@ -96,16 +96,17 @@ class Objective:
         for column in self.columns:
             value = column(evaluation)
             signed.append(-math.inf if value is None else column.metric.sign * value)
-        if self.tie is None:
-            return tuple(signed)
-        tie = evaluation.scores.get(self.tie.name)
-        return (*signed, 0.0 if tie is None else self.tie.sign * tie)
+        if self.tie is not None:
+            tie = evaluation.scores.get(self.tie.name)
+            signed.append(-math.inf if tie is None else self.tie.sign * tie)
+        return tuple(signed)
 
     def better(self, evaluation: Evaluation, than: Evaluation | None) -> bool:
         """Whether a child takes the incumbent's place; the first of equals stays."""
-        if None in self.values(evaluation):
+        rank = self.rank(evaluation)
+        if -math.inf in rank[: len(self.columns)]:
             return False
-        return than is None or self.rank(evaluation) > self.rank(than)
+        return than is None or rank > self.rank(than)
 
 
 def best(objective: Objective, evaluations: Iterable[Evaluation]) -> Evaluation | None:

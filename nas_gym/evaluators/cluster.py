@@ -14,15 +14,13 @@ import threading
 import weakref
 from abc import ABC, abstractmethod
 from concurrent.futures import CancelledError, Future
-from functools import partial
 from os import getpid
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from nas_gym.evaluation import Evaluation, Request, Status
+from nas_gym.evaluation import Evaluation, Request
 from nas_gym.evaluators import parcels
-from nas_gym.evaluators.pool import GRACE
-from nas_gym.evaluators.worker_pool import WorkerDied, WorkerTimeout
+from nas_gym.evaluators.pool import GRACE, evaluation_of
 from nas_gym.sources.base import Source
 
 REACH_TIMEOUT = 5.0  # seconds until an address counts as unreachable
@@ -106,7 +104,9 @@ class ClusterEvaluator(ABC):
         limit: float | None = getattr(self.source, "time_limit", None)
         call = Call(request, None if limit is None else limit + GRACE)
         self._connected().submit(call)
-        return parcels.follow(call, partial(_evaluation, request))
+        return parcels.follow(
+            call, lambda done: evaluation_of(request, lambda: parcels.open_result(done.result()))
+        )
 
     def close(self) -> None:
         """End what runs and disconnect; a later request connects again."""
@@ -281,16 +281,3 @@ def unreachable(name: str, address: str | None, error: BaseException) -> ValueEr
     """The one sentence about an address at which there is no cluster."""
     why = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
     return ValueError(f"no {name} cluster answers at {address}: {why}")
-
-
-def _evaluation(request: Request, call: Future[bytes]) -> Evaluation:
-    """What a call gave; a child whose process had to go is a value too."""
-    try:
-        found: Evaluation = parcels.open_result(call.result())
-        return found
-    except WorkerTimeout as error:
-        status: Status = "timeout"
-        detail = str(error)
-    except WorkerDied as error:
-        status, detail = "crashed", str(error)
-    return Evaluation(request, status, detail=detail)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import os
 import tempfile
+from collections.abc import Callable
 from concurrent.futures import Future
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,7 @@ class PoolEvaluator:
         limit: float | None = getattr(self.source, "time_limit", None)
         timeout = None if limit is None else limit + GRACE
         future = self._started().submit(worker.evaluate, (request,), timeout)
-        return parcels.follow(future, partial(_evaluation, request))
+        return parcels.follow(future, lambda done: evaluation_of(request, done.result))
 
     def close(self) -> None:
         """End the workers; a later request would start new ones."""
@@ -86,10 +86,10 @@ class PoolEvaluator:
         return self.__dict__ | {"pool": None}  # workers do not travel
 
 
-def _evaluation(request: Request, future: Future[Evaluation]) -> Evaluation:
-    """What a call gave; a child whose worker had to go is a value too."""
+def evaluation_of(request: Request, answer: Callable[[], Evaluation]) -> Evaluation:
+    """What a call gave; a child whose process had to go is a value too."""
     try:
-        return future.result()
+        return answer()
     except WorkerTimeout as error:
         status: Status = "timeout"
         detail = str(error)
