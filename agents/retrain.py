@@ -42,6 +42,7 @@ from nas_gym._resolve import named_module
 from nas_gym.child import DESCRIPTION, load_child
 from nas_gym.isolation import isolated
 from nas_gym.objectives import top
+from nas_gym.own_code import raised_by_own_code
 from nas_gym.search_spaces import format_layer
 
 EPOCH_FACTOR = 4  # default epochs of a retraining, over those of the search
@@ -195,6 +196,8 @@ def _source(run: RunDirectory, config: RetrainConfig) -> TrainingSource:
         check_env_id(run.config["env"])
         problem, _ = problem_of(run.config["env"], **options)
     except ValueError as error:
+        if raised_by_own_code(error):
+            raise
         raise RunError(str(error)) from error
     source = problem.training
     if source is None:

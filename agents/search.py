@@ -7,7 +7,8 @@ import inspect
 import platform
 import signal
 import threading
-from collections.abc import Mapping, Sequence, Sized
+from collections.abc import Iterator, Mapping, Sequence, Sized
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,16 +28,33 @@ from agents.results import write_results
 from agents.run_directory import RunDirectory
 from agents.scalars import ScalarLog
 from agents.trust import retrain_command
-from nas_gym import Evaluation, Ledger, NASEnv, Objective, Problem, problem_of
+from nas_gym import Evaluation, Ledger, Objective, Problem, problem_of
 from nas_gym._resolve import resolve, unknown
+from nas_gym.evaluators import make_evaluator
 from nas_gym.objectives import distinct, front, make_column, top
-from nas_gym.registry import around
+from nas_gym.own_code import raised_by_own_code
+from nas_gym.registry import make_single
 from nas_gym.rewards import Reward
 from nas_gym.search_spaces import format_layer
 
 
 class SetupError(Exception):
     """Options of the environment or the agent that are wrong. The message is one sentence."""
+
+
+@contextmanager
+def checking_options() -> Iterator[None]:
+    """A block in which a wrong option is a `SetupError`; a bug of the user's code stays what it is.
+
+    Raises:
+        SetupError: This package raised a ValueError about what it was given.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if raised_by_own_code(error):
+            raise
+        raise SetupError(str(error)) from error
 
 
 class Terminated(BaseException):
@@ -201,25 +219,18 @@ def _checked(config: SearchConfig) -> _Checked:
         SetupError: The message says what would be right.
     """
     options = {"data_dir": config.data_dir, **config.env_options}
-    try:
+    with checking_options():
         check_env_id(config.env)
         agent_class = make_agent_class(config.agent)
         problem, env_code = problem_of(config.env, **options)
         check_options(config.agent, agent_class, config.agent_options)
-    except ValueError as error:
-        raise SetupError(str(error)) from error
-    probe = NASEnv(problem=problem, **around(options))
-    try:
-        agent_class(probe, seed=config.seed, **config.agent_options)
-    except ValueError as error:
-        if not agent_class.__module__.startswith("agents."):
-            raise  # a bug of the user's keeps its traceback
-        raise SetupError(str(error)) from error
-    finally:
-        probe.close()
-    num_envs = None
-    if hasattr(agent_class, "num_envs"):
-        num_envs = agent_class.num_envs(**config.agent_options)
+        num_envs = None
+        if hasattr(agent_class, "num_envs"):
+            num_envs = agent_class.num_envs(**config.agent_options)
+        with closing(make_single(config.env, problem, options)) as probe:
+            agent_class(probe, seed=config.seed, **config.agent_options)
+        with closing(make_evaluator(config.workers, problem.source)) as evaluator:
+            _ = evaluator.slots  # which a cluster is asked for, where there is one
     return _Checked(agent_class, num_envs, problem, identity(problem, env_code, agent_class))
 
 

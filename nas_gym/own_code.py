@@ -63,6 +63,24 @@ def own_code(**parts: Any) -> dict[str, dict[str, str]]:
     return {"code": found} if found else {}
 
 
+def raised_by_own_code(error: BaseException) -> bool:
+    """Whether an exception comes out of the user's code, and not of this package about its input.
+
+    Libraries do not count: they raise for whoever called them.
+    """
+    modules = []
+    trace = error.__traceback__
+    while trace is not None:
+        modules.append(str(trace.tb_frame.f_globals.get("__name__", "")))
+        trace = trace.tb_next
+    for module in reversed(modules):
+        if _top(module) in SHIPPED:
+            return False
+        if module == "__main__" or _is_own(module, ""):
+            return True
+    return False
+
+
 def _parts(thing: Any, home: str | None = None) -> Iterator[type | FunctionType]:
     """Classes and functions of the user's own that a thing is made of.
 

@@ -14,6 +14,8 @@ from nas_gym.evaluators import Evaluator, make_evaluator
 from nas_gym.own_code import own_code
 from nas_gym.problem import Problem, make_problem
 
+ENTRY_POINT = "nas_gym.env:NASEnv"
+
 # Arguments of an environment that are no part of its problem.
 _AROUND = ("evaluator", "store", "run", "seed_policy", "train_seed", "render_mode", "num_envs")
 
@@ -35,7 +37,7 @@ def problem_of(env_id: str, **options: Any) -> tuple[Problem, dict[str, str]]:
     if module:
         importlib.import_module(module)
     spec = gym.spec(name)
-    if spec.entry_point != "nas_gym.env:NASEnv":  # it may know what nobody else does
+    if spec.entry_point != ENTRY_POINT:  # it may know what nobody else does
         env: Any = gym.make(env_id, **options)
         env.close()
         return env.unwrapped.problem, own_code(environment=type(env.unwrapped)).get("code", {})
@@ -48,9 +50,18 @@ def problem_of(env_id: str, **options: Any) -> tuple[Problem, dict[str, str]]:
     return problem, {}
 
 
-def around(options: Mapping[str, Any]) -> dict[str, Any]:
-    """What of an environment's arguments is no part of its problem."""
-    return {name: value for name, value in options.items() if name in _AROUND}
+def make_single(env_id: str, problem: Problem, options: Mapping[str, Any]) -> gym.Env[Any, Any]:
+    """A single environment that plays a problem which is there already.
+
+    Args:
+        env_id: Its id, as for `gymnasium.make`.
+        problem: What `problem_of` gave for it.
+        options: The arguments it would be made with.
+    """
+    if gym.spec(env_id.rpartition(":")[2]).entry_point != ENTRY_POINT:
+        return gym.make(env_id, **options)
+    around = {name: value for name, value in options.items() if name in _AROUND}
+    return gym.make(env_id, problem=problem, **around)
 
 
 def parts_of(

@@ -23,6 +23,7 @@ import cluster_toys as toys
 import pytest
 
 import nas_gym.evaluators.cluster
+from agents.cli import main
 from nas_gym.evaluation import Evaluation, Request
 from nas_gym.evaluators import InlineEvaluator, make_evaluator, workers_spec
 from nas_gym.evaluators.cargo import Cargo, check_alike
@@ -440,6 +441,13 @@ def test_an_extra_that_is_not_installed_is_one_sentence() -> None:
 )
 def test_workers_of_a_command_line(text: str, spec: dict[str, Any]) -> None:
     assert workers_spec(text) == spec
+
+
+def test_what_is_missing_for_a_search_is_said_before_anything_is_written(tmp_path: Path) -> None:
+    words = ["search", "--out", str(tmp_path / "run"), "--agent", "random", "--budget", "1"]
+    with pytest.raises(SystemExit, match=r"error: .*(needs a library|no dask cluster answers)"):
+        main([*words, "--workers", "dask:127.0.0.1:9"])
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("text", ["", "0", "-1", "2.5", "many", "dask", "dask:", "ray:", "4:x"])

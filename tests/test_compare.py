@@ -20,6 +20,7 @@ from typing import Any
 from unittest.mock import patch
 
 import gymnasium as gym
+import helpers
 import numpy as np
 import pytest
 from compare_helpers import CHOICES, DIALS, Climber, episode, true_accuracy
@@ -448,6 +449,20 @@ def _parts() -> dict[str, Any]:
     from compare_helpers import Dials, source
 
     return {"search_space": Dials((1, 8, 8), 10), "source": source("dials")}
+
+
+class TestOwnEvaluator:
+    def test_it_answers_in_every_run(self, tmp_path: Path) -> None:
+        """An evaluator with a source of its own is part of what is compared."""
+        env = "nas_gym/Digits-v0:evaluator=helpers:table"
+        out = tmp_path / "out"
+        compare(out, "--env", env, "--agents", "random", "--budget", "3", "--seeds", "2")
+        rows = [row.evaluation for record in read_records(out) for row in record.rows]
+        assert len(rows) == 6
+        assert {one.origin for one in rows} == {"table"}
+        assert all(
+            one.scores == {"accuracy": helpers.score(one.architecture, one.seed)} for one in rows
+        )
 
 
 class TestSealedScores:

@@ -299,6 +299,30 @@ def test_code_of_ones_own_that_leaves_is_a_bug_of_that_code(
     assert where in done.stderr
 
 
+BUGS = {
+    "task": ("my_task.py", "labels = torch.arange(120) % 2"),
+    "reward": ("my_reward.py", "return evaluation.scores['accuracy']"),
+    "search space": ("my_space.py", "return nn.Sequential("),
+    "agent": ("my_agent.py", "for number in range(6):"),
+}
+
+
+@pytest.mark.parametrize("error", ["ValueError", "TypeError", "KeyError"])
+@pytest.mark.parametrize("what", BUGS)
+def test_a_bug_keeps_its_traceback(what: str, error: str, tmp_path: Path) -> None:
+    write(tmp_path, FILES)
+    file, line = BUGS[what]
+    assert line in FILES[file]
+    indent = FILES[file].partition(line)[0].rpartition("\n")[2]
+    raising = f"raise {error}('a bug of mine')\n{indent}{line}"
+    write(tmp_path, {file: FILES[file].replace(line, raising)})
+    done = run(tmp_path, *SEARCH, "--out", "r")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert f"{error}: " in done.stderr
+    assert file in done.stderr
+
+
 def test_what_a_partial_or_an_object_holds_of_libraries_is_not_the_users() -> None:
     """A task's sealed test set is a partial over tensors: torch is nobody's own code."""
     import functools

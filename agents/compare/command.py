@@ -26,7 +26,13 @@ from agents.compare.tables import conclusion, interval, unit, value
 from agents.compare.trials import PERCENTS, checkpoints
 from agents.places import absolute_path
 from agents.run_directory import RunError
-from agents.search import SetupError, check_env_id, make_agent_class, sigterm_raises
+from agents.search import (
+    SetupError,
+    check_env_id,
+    checking_options,
+    make_agent_class,
+    sigterm_raises,
+)
 from agents.trust import own_modules
 from nas_gym import problem_of
 from nas_gym.evaluators.worker_pool import WorkerDied, WorkerPool
@@ -79,13 +85,13 @@ def compare(config: CompareConfig, console: Console) -> tuple[Results, list[Run]
     torch.set_num_threads(1)
     comparison = Comparison(config.out)
     known = comparison.read() if Comparison.is_one(config.out) else None
-    try:
+    with checking_options():
         if known is not None:
             require_trust(config.out, _trusted(config), agents=not config.agents)
         asked = _asked(config, known)
-        _check_agents(asked, known)
-    except ValueError as error:
-        raise SetupError(str(error)) from error
+        for agent in asked.agents:
+            make_agent_class(Spec.parse(agent).name)  # a wrong name costs no process
+    _check_agents(asked, known)
     with comparison.working(), sigterm_raises():
         joined = comparison.join(asked)
         everything = replace(
@@ -218,15 +224,13 @@ def _check_agents(asked: Config, known: Config | None) -> None:
     before = [] if known is None else itertools.product(known.environments, known.agents)
     fresh = itertools.product(asked.environments, asked.agents)
     todo = [pair for pair in fresh if pair not in set(before)]
-    for agent in dict.fromkeys(agent for _, agent in todo):
-        make_agent_class(Spec.parse(agent).name)  # a wrong name costs no process
     if not todo:
         return
 
     def finished(index: int, outcome: Any) -> None:
         if isinstance(outcome, WorkerDied):
             label, agent = todo[index]
-            raise ValueError(f"agent {agent}: making it in {label} killed its process")
+            raise SetupError(f"agent {agent}: making it in {label} killed its process")
 
     calls = [(asked.environments[label], agent, asked.data_dir) for label, agent in todo]
     pool = WorkerPool(1, set_up)

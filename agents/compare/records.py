@@ -32,6 +32,7 @@ from agents.places import absolute
 from agents.run_directory import RunError
 from nas_gym import BudgetExhausted, Evaluation, Ledger, Problem
 from nas_gym._files import user_path
+from nas_gym.evaluators import EVALUATORS
 from nas_gym.own_code import own_code
 
 # Arguments of an environment that are no part of what is compared.
@@ -168,8 +169,9 @@ def describe_problem(
     """
     defaults = gym.spec(env_id).kwargs
     given = {k: v for k, v in arguments.items() if k not in defaults or defaults[k] != v}
-    if isinstance(given.get("evaluator"), str | dict):  # where children train
-        del given["evaluator"]
+    name = given.get("evaluator")
+    if (name.get("name", "inline") if isinstance(name, dict) else name) in (*EVALUATORS, None):
+        given.pop("evaluator", None)  # only where children are trained
     options = {k: v for k, v in given.items() if k not in _ELSEWHERE}
     shared = {"recipe": given["recipe"]} if given.get("recipe") else {}
     try:

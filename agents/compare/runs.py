@@ -6,6 +6,7 @@ import random
 import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from agents.compare.records import Recorder, versions
 from agents.compare.specs import Spec
 from agents.episodes import spending
 from agents.run_directory import RunError
-from agents.search import check_options, make_agent_class
+from agents.search import check_options, checking_options, make_agent_class
 from nas_gym._resolve import named_module
 from nas_gym.evaluators.worker_pool import WorkerPool
 from nas_gym.own_code import code_of
@@ -211,14 +212,14 @@ def check_agent(environment: Environment, agent: str, data_dir: str | None) -> N
     """Make an agent in an environment, and throw both away.
 
     Raises:
-        ValueError: The agent does not take its options, or cannot learn.
+        SetupError: The agent does not take its options, or cannot learn.
     """
     spec = Spec.parse(agent)
-    env = make(environment.id, None, environment.arguments(data_dir))
-    try:
+    with (
+        checking_options(),
+        closing(make(environment.id, None, environment.arguments(data_dir))) as env,
+    ):
         make_agent(make_agent_class(spec.name), env, 0, spec)
-    finally:
-        env.close()
 
 
 def make(env_id: str, copies: int | None, arguments: dict[str, Any]) -> Any:
